@@ -1,0 +1,110 @@
+# Shared by the scripts here: source it, then call ensure_venv. Works in the repository's root, whatever the caller's.
+# After ensure_venv, $python is the environment's interpreter and rport is installed in it, editable, from this tree.
+
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+unset PYTHONDONTWRITEBYTECODE PYTHONPATH PYTHONHOME # start-up times without .pyc are not what users see
+export PIP_DISABLE_PIP_VERSION_CHECK=1
+python=.venv/bin/python
+
+die() {
+    printf '%s: %s\n' "${0##*/}" "$*" >&2
+    exit 1
+}
+
+say() { printf '== %s\n' "$*" >&2; }
+
+# apt_install PACKAGE...: installs as root on Debian, else ends with a message that names the packages.
+apt_install() {
+    if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+        die "missing system packages; run: sudo apt-get install -y $*"
+    fi
+    say "installing $*"
+    apt-get update -qq >/dev/null || say "apt-get update failed; trying with the lists that are here"
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null ||
+        die "apt-get could not install: $*"
+}
+
+# The first interpreter that is new enough; nothing when there is none.
+find_python() {
+    local name
+    for name in "${PYTHON:-python3}" python3 python3.{11..19}; do
+        if "$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+            command -v "$name"
+            return
+        fi
+    done
+}
+
+# What the interpreter $1 lacks for making environments and compiling extensions, as Debian package names.
+# Headers are looked for only where Debian's own interpreter is used: others bring theirs.
+missing_packages() {
+    "$1" - <<'PY'
+import importlib.util, os, shutil, sys, sysconfig
+
+if not (importlib.util.find_spec("ensurepip") and importlib.util.find_spec("venv")):
+    print(f"python3.{sys.version_info.minor}-venv")
+if not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")):
+    print(f"python3.{sys.version_info.minor}-dev")
+if not shutil.which((sysconfig.get_config_var("CC") or "cc").split()[0]) and not shutil.which("cc"):
+    print("gcc libc6-dev")
+PY
+}
+
+ensure_python() {
+    base=$(find_python)
+    if [ -z "$base" ]; then
+        apt_install python3 python3-dev python3-venv gcc libc6-dev
+        base=$(find_python)
+        [ -n "$base" ] || die "needs Python 3.11 or newer; install one and name it, as in PYTHON=/path/to/python3.11 $0"
+    fi
+    local packages
+    packages=$(missing_packages "$base" | tr '\n' ' ')
+    # shellcheck disable=SC2086
+    [ -z "${packages// /}" ] || apt_install $packages
+}
+
+# What the installation depends on: it is made again when this changes.
+venv_stamp() {
+    { cat pyproject.toml setup.py rport/*.pyx rport/*.pxd && pwd && "$base" -VV; } | sha256sum | cut -d' ' -f1
+}
+
+core_built() { compgen -G 'rport/_mux.*.so' >/dev/null && compgen -G 'rport/_pump.*.so' >/dev/null; }
+
+ensure_venv() {
+    ensure_python
+    local stamp
+    stamp=$(venv_stamp)
+    [ "$(cat .venv/stamp 2>/dev/null || true)" != "$stamp" ] || ! core_built || return 0
+    mkdir -p build
+    exec 9>build/venv.lock
+    if command -v flock >/dev/null; then flock 9; fi # two scripts at once: the second finds it done
+    if [ "$(cat .venv/stamp 2>/dev/null || true)" != "$stamp" ] || ! core_built; then
+        make_venv
+        echo "$stamp" >.venv/stamp
+    fi
+    exec 9>&-
+}
+
+make_venv() {
+    say "setting up .venv with $("$base" --version) and compiling the core (once)"
+    if ! "$python" -c 'import pip' 2>/dev/null || ! .venv/bin/python -c "import sys; sys.exit(sys.version_info < (3, 11))"; then
+        rm -rf .venv
+        "$base" -m venv .venv
+    fi
+    local requires
+    mapfile -t requires < <("$python" -c '
+import tomllib
+print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")')
+    quietly "$python" -m pip install "${requires[@]}"
+    quietly "$python" -m pip install --no-build-isolation -e '.[server,dev]'
+}
+
+# quietly COMMAND...: shows the output only when it fails.
+quietly() {
+    mkdir -p build
+    if ! "$@" >build/install.log 2>&1; then
+        cat build/install.log >&2
+        die "failed: $*"
+    fi
+}

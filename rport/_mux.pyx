@@ -1,0 +1,803 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False, auto_pickle=False
+"""The frame multiplexer of PROTOCOL.md, sections 3 to 7.
+
+What lives here: record protection, framing, credit, scheduling. What it must not know: sockets, loops, clocks; time
+comes in as `now`. Order of the sending side: want -> queue -> fill (frames into the open record) -> seal -> sent.
+Order of the receiving side: feed -> unmask -> open in place -> dispatch -> hook. Payloads never leave the buffer they
+came in: hooks take a pointer into it, valid until they return.
+"""
+
+from libc.string cimport memcpy, memmove, memset
+from libc.stdlib cimport malloc, free
+from libc.stdint cimport uint8_t, uint32_t, uint64_t, int64_t, uintptr_t
+
+from rport cimport _frame as f
+
+import time
+from collections import deque
+
+from nacl._sodium import ffi as _ffi, lib as _lib
+
+from rport.errors import ProtocolError
+from rport.hkdf import hkdf
+
+if _lib.sodium_init() < 0:                      # without it AEGIS would silently be its slow software version
+    raise ImportError("libsodium does not initialise")
+
+CIPHERS = ("aegis256", "chacha20poly1305")
+
+cdef uint64_t RECORDS_PER_KEY = 1ULL << 32
+cdef uint64_t OCTETS_PER_KEY = 1ULL << 36       # 64 GiB
+cdef double SECONDS_PER_KEY = 3600.0
+
+# Records that one send call may carry, with room for headers and tags, and a reserve for frames that are not data.
+cdef enum:
+    HEADER_ROOM = 14
+    TX_DATA = 1048576
+    TX_RECORDS = 5
+    TX_SIZE = 1376256                           # 5 * (RECORD_MAX + HEADER_ROOM + TAG), rounded up to a page
+    FRESH_QUANTUM = 16384                       # what a stream may emit before it counts as bulk
+    BULK_QUANTUM = 131072
+    CONTROLS_MAX = 64
+
+# The window stops growing once it holds this much time at the rate seen, however short the path is: a longer queue
+# carries no more, but everything behind it waits.
+cdef double QUEUE_FLOOR = 0.0004
+
+
+cdef uintptr_t _address(str name) except 0:
+    return int(_ffi.cast("uintptr_t", _ffi.addressof(_lib, name)))
+
+cdef aead_encrypt_t _aegis_encrypt = <aead_encrypt_t><void *>_address("crypto_aead_aegis256_encrypt")
+cdef aead_decrypt_t _aegis_decrypt = <aead_decrypt_t><void *>_address("crypto_aead_aegis256_decrypt")
+cdef aead_encrypt_t _chacha_encrypt = <aead_encrypt_t><void *>_address("crypto_aead_chacha20poly1305_ietf_encrypt")
+cdef aead_decrypt_t _chacha_decrypt = <aead_decrypt_t><void *>_address("crypto_aead_chacha20poly1305_ietf_decrypt")
+
+
+cdef class Seal:
+    def __init__(self, str cipher, bytes secret, double now=0.0):
+        if len(secret) != 32:
+            raise ValueError("a direction's secret has 32 octets")
+        if cipher == "aegis256":
+            self.encrypt, self.decrypt = _aegis_encrypt, _aegis_decrypt
+            self.nonce_size, self.tag_size = 32, f.TAG_SIZE_AEGIS
+        elif cipher == "chacha20poly1305":
+            self.encrypt, self.decrypt = _chacha_encrypt, _chacha_decrypt
+            self.nonce_size, self.tag_size = 12, f.TAG_SIZE_CHACHA
+        else:
+            raise ValueError(f"unknown cipher {cipher!r}: known are {', '.join(CIPHERS)}")
+        self.cipher = cipher
+        self.secret = secret
+        self.keyed_at = now
+        self._derive()
+
+    def __dealloc__(self):
+        memset(self.key, 0, 32)
+
+    def __repr__(self):
+        return f"<Seal {self.cipher} record {self.number}>"
+
+    cdef void _derive(self) except *:
+        cdef bytes material = hkdf(self.secret, info=b"rport-v2 " + self.cipher.encode(), length=96)
+        cdef const uint8_t *p = material
+        memcpy(self.key, p, 32)
+        memcpy(self.iv, p + 32, 32)
+        self.secret = material[64:]
+        self.records = self.octets = 0
+
+    cdef void next_key(self, double now) except *:
+        self._derive()
+        self.keyed_at = now
+
+    cdef void _set_nonce(self) noexcept nogil:
+        cdef uint64_t n = self.records
+        cdef size_t i, last = self.nonce_size - 1
+        memcpy(self.nonce, self.iv, self.nonce_size)
+        for i in range(8):
+            self.nonce[last - i] ^= <uint8_t>(n >> (8 * i))
+
+    cdef void seal(self, uint8_t *p, size_t size) noexcept nogil:
+        """Encrypts `size` octets at `p` in place; the tag goes behind them."""
+        self._set_nonce()
+        self.encrypt(p, NULL, p, size, NULL, 0, NULL, self.nonce, self.key)
+        self.number += 1
+        self.records += 1
+        self.octets += size
+
+    cdef int open(self, uint8_t *p, size_t size) noexcept nogil:
+        """Decrypts `size` octets, tag included, in place; -1 when they are not what comes next. A failure moves nothing."""
+        self._set_nonce()
+        if self.decrypt(p, NULL, NULL, p, size, NULL, 0, self.nonce, self.key) != 0:
+            return -1
+        self.number += 1
+        self.records += 1
+        self.octets += size - self.tag_size
+        return 0
+
+    def seal_bytes(self, bytes plaintext):
+        cdef bytearray out = bytearray(plaintext)
+        out.extend(bytes(self.tag_size))
+        cdef uint8_t *p = out
+        self.seal(p, len(plaintext))
+        return bytes(out)
+
+    def open_bytes(self, bytes sealed):
+        if <size_t>len(sealed) < self.tag_size:
+            raise ProtocolError("record shorter than its tag")
+        cdef bytearray out = bytearray(sealed)
+        cdef uint8_t *p = out
+        if self.open(p, len(out)) < 0:
+            raise ProtocolError("record failed authentication")
+        return bytes(out[:len(out) - self.tag_size])
+
+    def rekey(self, double now):
+        self.next_key(now)
+
+
+def prefers_aegis():
+    """True where AEGIS-256 seals 16 KiB faster than ChaCha20-Poly1305, that is, where the CPU has AES (section 2.3)."""
+    cdef double aegis = _seal_time(Seal("aegis256", bytes(32)))
+    return aegis < _seal_time(Seal("chacha20poly1305", bytes(32)))
+
+
+cdef double _seal_time(Seal seal) except -1:
+    cdef uint8_t *p = <uint8_t *>malloc(16384 + 32)
+    cdef double best = 1e9, started
+    if p == NULL:
+        raise MemoryError
+    memset(p, 0, 16384)
+    for _ in range(4):                          # the best of four: the first pays for cold caches
+        started = time.perf_counter()
+        seal.seal(p, 16384)
+        best = min(best, time.perf_counter() - started)
+    free(p)
+    return best
+
+
+cdef class Stream:
+    def __repr__(self):
+        return f"<Stream {self.id} tunnel {self.tunnel}>"
+
+
+cdef class Ring:
+    cdef void push(self, Stream s) noexcept:
+        s.prev, s.next = self.tail, None
+        if self.tail is None:
+            self.head = s
+        else:
+            self.tail.next = s
+        self.tail = s
+        self.count += 1
+
+    cdef Stream pop(self):
+        cdef Stream s = self.head
+        if s is not None:
+            self.remove(s)
+        return s
+
+    cdef void remove(self, Stream s) noexcept:
+        if s.prev is None:
+            self.head = s.next
+        else:
+            s.prev.next = s.next
+        if s.next is None:
+            self.tail = s.prev
+        else:
+            s.next.prev = s.prev
+        s.prev = s.next = None
+        s.queue = QUEUE_NONE
+        self.count -= 1
+
+
+cdef class Mux:
+    def __cinit__(self, Seal sealer, Seal opener, bint client, *args, **kwargs):
+        self.sealer, self.opener, self.client = sealer, opener, client
+        self.streams = {}
+        self.fresh, self.bulk = Ring(), Ring()
+        self.controls = deque()
+        self.ping_token = self.pong_token = -1
+        self.next_id = 1 if client else 2       # section 5: the client's numbers are odd, the server's even
+        self.record_limit = f.CONTROL_MAX + f.FRAME_HEADER
+
+    def __dealloc__(self):
+        # tx_acquire's owner frees the buffer: a subclass that pools does so in its own close
+        pass
+
+    # --- hooks -------------------------------------------------------------------------------------------------------
+
+    cdef Stream make_stream(self):
+        return Stream.__new__(Stream)
+
+    cdef uint8_t *tx_acquire(self) except NULL:
+        raise NotImplementedError
+
+    cdef void tx_release(self, uint8_t *p) noexcept:
+        pass
+
+    cdef Py_ssize_t pull(self, Stream s, uint8_t *p, size_t size) except? -9:
+        return PULL_EMPTY
+
+    cdef int on_open(self, Stream s) except -1:
+        return 0
+
+    cdef int on_accept(self, Stream s) except -1:
+        return 0
+
+    cdef int on_refuse(self, Stream s, int code, bytes reason) except -1:
+        return 0
+
+    cdef int on_data(self, Stream s, const uint8_t *p, size_t size) except -1:
+        return 0
+
+    cdef int on_fin(self, Stream s) except -1:
+        return 0
+
+    cdef int on_reset(self, Stream s, int code) except -1:
+        return 0
+
+    cdef int on_control(self, const uint8_t *p, size_t size) except -1:
+        return 0
+
+    cdef int on_pong(self, double rtt) except -1:
+        return 0
+
+    cdef int on_close(self, int code, bytes reason) except -1:
+        return 0
+
+    cdef bint drained(self, Stream s) noexcept:
+        return True
+
+    cdef int on_gone(self, Stream s) except -1:
+        return 0
+
+    # --- verbs -------------------------------------------------------------------------------------------------------
+
+    cdef Stream open_stream(self, uint32_t tunnel):
+        """A new stream towards the peer, or None while a limit of section 9 forbids one."""
+        if len(self.streams) >= f.STREAMS_MAX or self.pending >= f.PENDING_MAX or self.closing or self.closed:
+            return None
+        if self.next_id > 0xfffffff0U:          # the numbers are used up: a new session starts over
+            return None
+        cdef Stream s = self.make_stream()
+        s.mux = self
+        s.id, s.tunnel, s.ours = self.next_id, tunnel, True
+        self.next_id += 2
+        s.credit = f.EARLY_WINDOW
+        s.window = s.allowance = self._first_window()
+        s.touched = s.epoch_start = self.now
+        self.granted += s.window
+        self.pending += 1
+        self.streams[s.id] = s
+        s.want = WANT_OPEN | WANT_DATA
+        self._queue(s)
+        return s
+
+    cdef int accept(self, Stream s) except -1:
+        cdef int64_t window
+        if s.gone or s.accepted or s.ours:
+            return 0
+        s.accepted = True
+        self.pending -= 1
+        window = self._first_window()
+        self.granted += window - s.window
+        s.allowance += window - s.window
+        s.window = window
+        s.touched = s.epoch_start = self.now
+        s.want |= WANT_ACCEPT | WANT_DATA
+        self._queue(s)
+        return 0
+
+    cdef int refuse(self, Stream s, int code, bytes reason) except -1:
+        if s.gone or s.accepted or s.ours:
+            return 0
+        s.code, s.reason = code, reason[:f.REASON_MAX - 1]
+        s.want = WANT_REFUSE
+        self._leave(s)
+        self.zombies += 1
+        self._queue(s)
+        return 0
+
+    cdef int reset(self, Stream s, int code) except -1:
+        cdef bint unopened = s.want & WANT_OPEN
+        if s.gone:
+            return 0
+        s.want = WANT_RESET
+        if unopened:
+            s.want |= WANT_OPEN                 # the peer must see the number before it sees its end
+        s.code = code
+        self._leave(s)
+        self.zombies += 1
+        self._queue(s)
+        return 0
+
+    cdef void sendable(self, Stream s) noexcept:
+        """The local side has, or may have, something to send."""
+        if s.gone or s.fin_sent:
+            return
+        s.want |= WANT_DATA
+        if s.credit > 0 or s.want & ~WANT_DATA:
+            self._queue(s)
+
+    cdef int consume(self, Stream s, size_t size) except -1:
+        """The local side took `size` octets: grant them anew, and more when the window is what holds the peer back."""
+        s.consumed += size
+        s.epoch_octets += size
+        s.touched = self.now
+        if s.gone or s.fin_received:
+            return 0
+        if s.epoch_octets >= s.window:
+            self._tune(s)
+        if s.consumed * 4 >= s.window and (s.ours or s.accepted):
+            s.want |= WANT_WINDOW
+            self._queue(s)
+        return 0
+
+    cdef int finish(self, Stream s) except -1:
+        """The stream leaves once both directions have ended and the local side has taken everything."""
+        if not s.gone and s.fin_sent and s.fin_received and self.drained(s):
+            self._leave(s)
+            self.on_gone(s)
+        return 0
+
+    cdef int _tune(self, Stream s) except -1:
+        cdef double trip = max(self.rtt, QUEUE_FLOOR)
+        cdef int64_t more
+        if self.now - s.epoch_start < 2 * trip and s.window < f.WINDOW_MAX:
+            more = min(s.window, f.WINDOW_MAX - s.window, f.SESSION_WINDOW_MAX - self.granted)
+            if more > 0:
+                s.window += more
+                s.consumed += more              # granted with the next WINDOW frame
+                self.granted += more
+        s.epoch_start = self.now
+        s.epoch_octets = 0
+        return 0
+
+    cdef int64_t _first_window(self) noexcept:
+        if self.granted + f.WINDOW_START <= f.SESSION_WINDOW_MAX // 2:
+            return f.WINDOW_START
+        return f.EARLY_WINDOW
+
+    cdef void _queue(self, Stream s) noexcept:
+        if s.queue != QUEUE_NONE or not s.want:
+            return
+        if s.bulk:
+            s.queue = QUEUE_BULK
+            self.bulk.push(s)
+        else:
+            s.queue = QUEUE_FRESH
+            self.fresh.push(s)
+
+    cdef void _leave(self, Stream s) except *:
+        s.gone = True
+        if not s.accepted:
+            self.pending -= 1
+        self.granted -= s.window
+        self.streams.pop(s.id, None)
+        if s.queue == QUEUE_BULK:
+            self.bulk.remove(s)
+        elif s.queue == QUEUE_FRESH:
+            self.fresh.remove(s)
+        s.bulk = False
+
+    # --- sending -----------------------------------------------------------------------------------------------------
+
+    cdef bint _room(self, size_t size) except -1:
+        """Makes sure that an open record has `size` octets left; False when the buffer is full."""
+        cdef size_t start
+        if self.record and self.cursor + size - self.record > f.RECORD_MAX:
+            self.seal_record()
+        if self.tx == NULL:
+            self.tx = self.tx_acquire()
+            self.tx_head = self.tx_tail = 0
+        if not self.record:
+            start = self.tx_tail + HEADER_ROOM
+            if start + size + f.TAG_SIZE_AEGIS > TX_SIZE:
+                return False
+            self.record = self.cursor = start
+        return self.cursor + size + f.TAG_SIZE_AEGIS <= TX_SIZE
+
+    cdef uint8_t *_frame(self, uint32_t stream, uint8_t kind, uint32_t length) except? NULL:
+        """Writes a frame's header and returns where its payload goes; NULL when there is no room."""
+        cdef uint8_t *p
+        if not self._room(f.FRAME_HEADER + length):
+            return NULL
+        p = self.tx + self.cursor
+        f.put_frame(p, stream, kind, length)
+        self.cursor += f.FRAME_HEADER + length
+        return p + f.FRAME_HEADER
+
+    cdef int seal_record(self) except -1:
+        """Closes the open record: rekey when due, encrypt in place, header in front."""
+        cdef uint8_t *p
+        cdef Seal seal = self.sealer
+        cdef size_t size, header, gap
+        cdef bint rekey
+        if not self.record:
+            return 0
+        if self.cursor == self.record:
+            self.record = 0
+            return 0
+        rekey = (seal.records >= RECORDS_PER_KEY - 1 or seal.octets >= OCTETS_PER_KEY
+                 or self.now - seal.keyed_at >= SECONDS_PER_KEY)
+        if rekey and self.cursor + f.FRAME_HEADER - self.record <= f.RECORD_MAX:
+            f.put_frame(self.tx + self.cursor, 0, f.FRAME_REKEY, 0)
+            self.cursor += f.FRAME_HEADER
+        else:
+            rekey = False
+        p = self.tx + self.record
+        size = self.cursor - self.record
+        seal.seal(p, size)
+        if rekey:
+            seal.next_key(self.now)
+        size += seal.tag_size
+        header = f.ws_header_size(size, self.client)
+        gap = HEADER_ROOM - header
+        if self.tx_head == self.tx_tail:
+            self.tx_head += gap                 # nothing waits before it: the buffer just begins later
+            self.tx_tail += gap
+        elif gap:
+            memmove(p - gap, p, size)
+            p -= gap
+        f.put_ws_header(p - header, size, self.client)
+        self.tx_tail += header + size
+        self.record = self.cursor = 0
+        return 0
+
+    cdef void sent(self, size_t size) noexcept:
+        """The carrier took `size` octets from tx_head."""
+        self.tx_head += size
+        if self.tx_head == self.tx_tail and not self.record:
+            self.tx_head = self.tx_tail = 0
+            if self.tx != NULL:
+                self.tx_release(self.tx)
+                self.tx = NULL
+
+    cdef bint fill(self, size_t budget) except -1:
+        """Moves what waits into records until `budget` octets wait for the carrier. True when more could follow."""
+        cdef Stream s
+        cdef size_t limit
+        cdef size_t fresh_limit
+        if self.closed or not self._emit_session():
+            return False
+        limit = self.tx_tail + budget
+        fresh_limit = self.tx_tail + budget // 2 + 1
+        while self.fresh.head is not None and not self.close_payload:
+            if self.cursor + self.tx_tail * (self.record == 0) >= fresh_limit and self.bulk.head is not None:
+                break
+            if self.cursor + self.tx_tail * (self.record == 0) >= limit:
+                return True
+            s = self.fresh.pop()
+            if not self._emit(s, FRESH_QUANTUM):
+                return False
+        while self.bulk.head is not None:
+            if self.cursor + self.tx_tail * (self.record == 0) >= limit:
+                return True
+            s = self.bulk.pop()
+            if not self._emit(s, BULK_QUANTUM if self.bulk.head is not None else budget):
+                return False
+        return self.fresh.head is not None
+
+    cdef bint _emit_session(self) except -1:
+        """Frames of stream 0; False when the buffer is full."""
+        cdef uint8_t *p
+        cdef bytes message
+        if self.pong_token >= 0:
+            p = self._frame(0, f.FRAME_PONG, 8)
+            if p == NULL:
+                return False
+            f.put64(p, self.pong_token)
+            self.pong_token = -1
+        if self.ping_token >= 0:
+            p = self._frame(0, f.FRAME_PING, 8)
+            if p == NULL:
+                return False
+            f.put64(p, self.ping_token)
+            self.ping_token = -1
+        while self.controls:
+            message = self.controls[0]
+            p = self._frame(0, f.FRAME_CONTROL, len(message))
+            if p == NULL:
+                return False
+            memcpy(p, <const uint8_t *>message, len(message))
+            self.controls.popleft()
+        if self.close_payload is not None:
+            p = self._frame(0, f.FRAME_CLOSE, len(self.close_payload))
+            if p == NULL:
+                return False
+            memcpy(p, <const uint8_t *>self.close_payload, len(self.close_payload))
+            self.close_payload = None
+            self.closed = True
+            return False
+        return True
+
+    cdef bint _emit(self, Stream s, size_t budget) except -1:
+        """All that one stream has to say in its turn; False when the buffer is full (the stream stays queued)."""
+        cdef uint8_t *p
+        if not self._room(64 + (len(s.reason) if s.reason is not None else 0)):
+            self._queue(s)
+            return False
+        if s.want & WANT_OPEN:
+            p = self._frame(s.id, f.FRAME_OPEN, 8)
+            f.put32(p, s.tunnel)
+            f.put32(p + 4, <uint32_t>s.window)
+        if s.want & WANT_REFUSE:
+            p = self._frame(s.id, f.FRAME_REFUSE, 1 + len(s.reason))
+            p[0] = s.code
+            memcpy(p + 1, <const uint8_t *>s.reason, len(s.reason))
+        if s.want & WANT_ACCEPT:
+            p = self._frame(s.id, f.FRAME_ACCEPT, 4)
+            f.put32(p, <uint32_t>s.window)
+        if s.want & WANT_WINDOW and s.consumed > 0:
+            p = self._frame(s.id, f.FRAME_WINDOW, 4)
+            f.put32(p, <uint32_t>s.consumed)
+            s.allowance += s.consumed
+            s.consumed = 0
+        if s.want & WANT_RESET:
+            p = self._frame(s.id, f.FRAME_RESET, 1)
+            p[0] = s.code
+        s.want &= WANT_DATA
+        if s.gone:
+            self.zombies -= 1
+            return True
+        if s.want & WANT_DATA:
+            return self._emit_data(s, budget)
+        return True
+
+    cdef bint _emit_data(self, Stream s, size_t budget) except -1:
+        """Lets the local side put its octets straight into the open record, up to `budget`."""
+        cdef size_t room, size
+        cdef Py_ssize_t got
+        while budget > 0:
+            if s.credit <= 0:
+                return True                     # WANT_DATA stays: a WINDOW frame queues it again
+            if not self._room(f.FRAME_HEADER + 4096):       # a record's last few octets are not worth a read
+                self._queue(s)
+                return False
+            room = min(f.RECORD_MAX - (self.cursor - self.record), TX_SIZE - f.TAG_SIZE_AEGIS - self.cursor)
+            size = min(<size_t>s.credit, room - f.FRAME_HEADER, budget)
+            got = self.pull(s, self.tx + self.cursor + f.FRAME_HEADER, size)
+            if got > 0:
+                f.put_frame(self.tx + self.cursor, s.id, f.FRAME_DATA, <uint32_t>got)
+                self.cursor += f.FRAME_HEADER + got
+                s.credit -= got
+                s.touched = self.now
+                self.data_out += got
+                budget -= got
+                if s.want & WANT_DATA:
+                    continue
+                s.bulk = False                  # the source is drained
+                return True
+            s.want &= ~WANT_DATA
+            s.bulk = False
+            if got == PULL_EOF:
+                self._frame(s.id, f.FRAME_FIN, 0)
+                s.fin_sent = True
+                self.finish(s)
+            elif got == PULL_BROKEN:
+                self.reset(s, 0)
+                self.on_gone(s)
+            return True
+        s.bulk = True
+        self._queue(s)
+        return True
+
+    # --- receiving ---------------------------------------------------------------------------------------------------
+
+    cdef Py_ssize_t feed(self, uint8_t *p, size_t size) except -1:
+        """Takes all whole records from `size` octets at `p` (changed in place); returns how many octets those were.
+
+        Raises ProtocolError when the peer breaks PROTOCOL.md; nothing of the offending record was delivered.
+        """
+        cdef size_t done = 0, head, length, i
+        cdef uint8_t *h
+        cdef uint8_t *mask
+        cdef int opcode
+        cdef Seal seal = self.opener
+        while size - done >= 2 and not self.closed:
+            h = p + done
+            opcode = h[0] & 0x0f
+            if (h[0] & 0xf0) != 0x80 or bool(h[1] & 0x80) == self.client:
+                raise ProtocolError("carrier: fragmented message, reserved bits or wrong masking")
+            length = h[1] & 0x7f
+            head = 2
+            if length == 126:
+                head = 4
+            elif length == 127:
+                head = 10
+            if not self.client:
+                head += 4
+            if size - done < head:
+                break
+            if length == 126:
+                length = (<size_t>h[2] << 8) | h[3]
+            elif length == 127:
+                length = f.get64(h + 2)
+            if opcode != 2:
+                if opcode < 8 or length > 125:
+                    raise ProtocolError("carrier: not a binary message")
+                if size - done < head + length:
+                    break
+                if opcode == 8:                 # unauthenticated: whoever ends the carrier so has cut the session off
+                    raise ProtocolError("carrier closed without the session's own end")
+                done += head + length
+                continue
+            if length > self.record_limit + seal.tag_size or length <= seal.tag_size:
+                raise ProtocolError(f"record of {length} octets is outside the limits")
+            if size - done < head + length:
+                break
+            if not self.client:
+                mask = h + head - 4
+                if f.get32(mask):               # an intermediary masked anew
+                    for i in range(length):
+                        h[head + i] ^= mask[i & 3]
+            if seal.records >= RECORDS_PER_KEY or seal.octets >= OCTETS_PER_KEY + 2 * f.RECORD_MAX:
+                raise ProtocolError("the peer did not change its key in time")
+            if seal.open(h + head, length) < 0:
+                raise ProtocolError("record failed authentication")
+            self._dispatch(h + head, length - seal.tag_size)
+            done += head + length
+        return done
+
+    cdef int _dispatch(self, uint8_t *p, size_t size) except -1:
+        cdef size_t at = 0
+        cdef uint32_t word, length
+        while at < size:
+            if size - at < f.FRAME_HEADER:
+                raise ProtocolError("frame header cut off by the record's end")
+            word = f.get32(p + at + 4)
+            length = word & 0xffffffU
+            if size - at - f.FRAME_HEADER < length:
+                raise ProtocolError("frame longer than its record")
+            self._frame_in(f.get32(p + at), word >> 24, p + at + f.FRAME_HEADER, length)
+            at += f.FRAME_HEADER + length
+            if (word >> 24) == f.FRAME_REKEY and at != size:
+                raise ProtocolError("REKEY is not the record's last frame")
+            if self.closed:
+                return 0
+        return 0
+
+    cdef int _frame_in(self, uint32_t stream, uint8_t kind, uint8_t *p, size_t size) except -1:
+        cdef Stream s
+        cdef int64_t credit
+        if stream == 0:
+            return self._session_frame(kind, p, size)
+        if kind == f.FRAME_OPEN:
+            return self._open_frame(stream, p, size)
+        s = self._find(stream)
+        if s is None:
+            return 0                            # it has ended here; the peer does not know yet
+        if kind == f.FRAME_DATA:
+            if s.fin_received or <int64_t>size > s.allowance or (s.ours and not s.accepted):
+                raise ProtocolError(f"DATA beyond the window or order of stream {stream}")
+            s.allowance -= size
+            self.data_in += size
+            s.touched = self.now
+            return self.on_data(s, p, size)
+        if kind == f.FRAME_WINDOW:
+            credit = f.get32(p) if size == 4 else 0
+            if not 0 < credit <= f.WINDOW_MAX or s.credit + credit > 2 * f.WINDOW_MAX or (s.ours and not s.accepted):
+                raise ProtocolError(f"WINDOW out of bounds on stream {stream}")
+            s.credit += credit
+            if s.want & WANT_DATA:
+                self._queue(s)
+            return 0
+        if kind == f.FRAME_FIN:
+            if size or s.fin_received or (s.ours and not s.accepted):
+                raise ProtocolError(f"FIN out of order on stream {stream}")
+            s.fin_received = True
+            s.touched = self.now
+            self.on_fin(s)
+            return self.finish(s)
+        if kind == f.FRAME_RESET:
+            if size != 1:
+                raise ProtocolError("RESET has one octet")
+            self._leave(s)
+            return self.on_reset(s, p[0])
+        if kind == f.FRAME_ACCEPT:
+            credit = f.get32(p) if size == 4 else 0
+            if not s.ours or s.accepted or not f.EARLY_WINDOW <= credit <= f.WINDOW_MAX:
+                raise ProtocolError(f"ACCEPT out of order on stream {stream}")
+            s.accepted = True
+            self.pending -= 1
+            s.credit += credit - f.EARLY_WINDOW
+            self.sendable(s)
+            return self.on_accept(s)
+        if kind == f.FRAME_REFUSE:
+            if not s.ours or s.accepted or not 1 <= size <= f.REASON_MAX:
+                raise ProtocolError(f"REFUSE out of order on stream {stream}")
+            self._leave(s)
+            return self.on_refuse(s, p[0], (<const char *>p)[1:size])
+        raise ProtocolError(f"unknown frame type {kind}")
+
+    cdef int _open_frame(self, uint32_t stream, uint8_t *p, size_t size) except -1:
+        cdef Stream s
+        cdef uint32_t window
+        if size < 8 or size > 64 or bool(stream & 1) == self.client or stream <= self.last_peer_id:
+            raise ProtocolError(f"OPEN out of order: stream {stream}")
+        window = f.get32(p + 4)
+        if not f.EARLY_WINDOW <= window <= f.WINDOW_MAX:
+            raise ProtocolError("OPEN grants a window out of bounds")
+        if self.zombies > 2 * f.STREAMS_MAX:
+            raise ProtocolError("the peer opens streams faster than it reads their refusals")
+        self.last_peer_id = stream
+        s = self.make_stream()
+        s.mux = self
+        s.id, s.tunnel = stream, f.get32(p)
+        s.credit = window
+        s.window = s.allowance = f.EARLY_WINDOW
+        s.touched = self.now
+        self.granted += s.window
+        self.pending += 1
+        self.streams[stream] = s
+        if len(self.streams) > f.STREAMS_MAX or self.pending > f.PENDING_MAX:
+            return self.refuse(s, 3, b"too many streams")
+        return self.on_open(s)
+
+    cdef Stream _find(self, uint32_t stream):
+        """The stream of that number, None when it has ended, ProtocolError when it never was."""
+        cdef Stream s = <Stream>self.streams.get(stream)
+        if s is None:
+            if bool(stream & 1) != self.client:
+                if stream > self.last_peer_id:
+                    raise ProtocolError(f"frame for stream {stream}, which was never opened")
+            elif stream >= self.next_id:
+                raise ProtocolError(f"frame for stream {stream}, which was never opened")
+        return s
+
+    cdef int _session_frame(self, uint8_t kind, uint8_t *p, size_t size) except -1:
+        cdef double trip
+        if kind == f.FRAME_PING and size == 8:
+            self.pong_token = f.get64(p) & 0x7fffffffffffffff
+        elif kind == f.FRAME_PONG and size == 8:
+            trip = self.now - <double>f.get64(p) / 1e6
+            if 0 <= trip < 3600:
+                if self.rtt == 0 or trip < self.rtt:
+                    self.rtt = trip
+                self.on_pong(trip)
+        elif kind == f.FRAME_CONTROL and size <= f.CONTROL_MAX:
+            self.on_control(p, size)
+        elif kind == f.FRAME_CLOSE and 1 <= size <= f.REASON_MAX:
+            self.closed = True
+            self.on_close(p[0], (<const char *>p)[1:size])
+        elif kind == f.FRAME_REKEY and size == 0:
+            self.opener.next_key(self.now)
+        elif kind == f.FRAME_ACK and size == 8:
+            pass
+        else:
+            raise ProtocolError(f"frame type {kind} with {size} octets does not belong on stream 0")
+        return 0
+
+    # --- from Python, per session ------------------------------------------------------------------------------------
+
+    def set_record_limit(self, size_t octets):
+        """How much plaintext the peer may put into one record; small until it is authenticated (section 9)."""
+        self.record_limit = min(octets, <size_t>f.RECORD_MAX)
+
+    def put_control(self, bytes message):
+        """Queues a packed control message; OverflowError beyond 64 unsent ones, ValueError beyond 64 KiB."""
+        if len(message) > f.CONTROL_MAX:
+            raise ValueError("control message over 64 KiB")
+        if len(self.controls) >= CONTROLS_MAX:
+            raise OverflowError("the peer does not read its control messages")
+        self.controls.append(message)
+
+    def put_ping(self):
+        self.ping_token = <int64_t>(self.now * 1e6)
+
+    def put_close(self, int code, str reason=""):
+        if not self.closing:
+            self.closing = True
+            self.close_payload = bytes((code,)) + reason.encode()[:f.REASON_MAX - 1]
+
+
+def constants():
+    """The numbers of PROTOCOL.md that the core was compiled with."""
+    return {
+        "RECORD_MAX": f.RECORD_MAX, "FRAME_HEADER": f.FRAME_HEADER, "CONTROL_MAX": f.CONTROL_MAX,
+        "REASON_MAX": f.REASON_MAX, "EARLY_WINDOW": f.EARLY_WINDOW, "WINDOW_START": f.WINDOW_START,
+        "WINDOW_MAX": f.WINDOW_MAX, "SESSION_WINDOW_MAX": f.SESSION_WINDOW_MAX, "STREAMS_MAX": f.STREAMS_MAX,
+        "PENDING_MAX": f.PENDING_MAX, "OPEN": f.FRAME_OPEN, "ACCEPT": f.FRAME_ACCEPT, "REFUSE": f.FRAME_REFUSE,
+        "DATA": f.FRAME_DATA, "WINDOW": f.FRAME_WINDOW, "FIN": f.FRAME_FIN, "RESET": f.FRAME_RESET,
+        "PING": f.FRAME_PING, "PONG": f.FRAME_PONG, "CONTROL": f.FRAME_CONTROL, "CLOSE": f.FRAME_CLOSE,
+        "REKEY": f.FRAME_REKEY, "ACK": f.FRAME_ACK,
+    }

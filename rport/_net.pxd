@@ -1,0 +1,113 @@
+# The socket calls of the copy loops, under their own names, and the few one-liners that C says more shortly.
+
+from libc.stdint cimport uint8_t
+from libc.string cimport memcpy
+
+cdef extern from *:
+    """
+    #ifndef _GNU_SOURCE
+    #define _GNU_SOURCE
+    #endif
+    #include <errno.h>
+    #include <fcntl.h>
+    #include <string.h>
+    #include <time.h>
+    #include <unistd.h>
+    #include <sys/types.h>
+    #include <sys/socket.h>
+    #include <sys/resource.h>
+    #include <sys/mman.h>
+    #include <netinet/in.h>
+    #include <netinet/tcp.h>
+    #include <arpa/inet.h>
+    #ifndef MSG_NOSIGNAL
+    #define MSG_NOSIGNAL 0
+    #endif
+    #ifndef TCP_NOTSENT_LOWAT
+    #define TCP_NOTSENT_LOWAT 25
+    #endif
+    static int rp_nonblocking(int fd) {
+        int flags = fcntl(fd, F_GETFL);
+        return fcntl(fd, F_SETFL, flags | O_NONBLOCK) | fcntl(fd, F_SETFD, FD_CLOEXEC);
+    }
+    static int rp_accept(int fd) {
+    #if defined(__linux__)
+        return accept4(fd, 0, 0, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    #else
+        int got = accept(fd, 0, 0);
+        if (got >= 0) rp_nonblocking(got);
+        return got;
+    #endif
+    }
+    static int rp_tcp_socket(int family) {
+        int fd = socket(family, SOCK_STREAM, 0);
+        if (fd >= 0) rp_nonblocking(fd);
+        return fd;
+    }
+    static void rp_nodelay(int fd) { int one = 1; setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one); }
+    static void rp_notsent_lowat(int fd, int n) { setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &n, sizeof n); }
+    static int rp_socket_error(int fd) {
+        int e = 0; socklen_t n = sizeof e;
+        return getsockopt(fd, SOL_SOCKET, SO_ERROR, &e, &n) ? errno : e;
+    }
+    /* close with a reset: the peer must not take a cut-off for an end */
+    static void rp_abort(int fd) {
+        struct linger l = {1, 0};
+        setsockopt(fd, SOL_SOCKET, SO_LINGER, &l, sizeof l);
+        close(fd);
+    }
+    static double rp_now(void) {
+        struct timespec t; clock_gettime(CLOCK_MONOTONIC, &t);
+        return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+    }
+    static int rp_descriptor_limit(void) {
+        struct rlimit r;
+        return getrlimit(RLIMIT_NOFILE, &r) || r.rlim_cur > 1000000 ? 1000000 : (int)r.rlim_cur;
+    }
+    static int rp_sockaddr(struct sockaddr_storage *out, const char *ip, int port, int scope) {
+        struct sockaddr_in *a = (struct sockaddr_in *)out;
+        struct sockaddr_in6 *b = (struct sockaddr_in6 *)out;
+        memset(out, 0, sizeof *out);
+        if (inet_pton(AF_INET, ip, &a->sin_addr) == 1) {
+            a->sin_family = AF_INET; a->sin_port = htons(port);
+            return sizeof *a;
+        }
+        if (inet_pton(AF_INET6, ip, &b->sin6_addr) == 1) {
+            b->sin6_family = AF_INET6; b->sin6_port = htons(port); b->sin6_scope_id = scope;
+            return sizeof *b;
+        }
+        return 0;
+    }
+    static int rp_family(const struct sockaddr_storage *a) { return a->ss_family; }
+    static int rp_connect(int fd, const struct sockaddr_storage *a, int n) {
+        return connect(fd, (const struct sockaddr *)a, n);
+    }
+    /* anonymous pages: they go back to the system when freed, whatever the allocator thinks of large blocks */
+    static uint8_t *rp_pages(size_t n) {
+        void *p = mmap(0, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        return p == MAP_FAILED ? 0 : (uint8_t *)p;
+    }
+    static void rp_unpages(uint8_t *p, size_t n) { munmap(p, n); }
+    """
+    cdef struct sockaddr_storage:
+        pass
+    int MSG_NOSIGNAL, SHUT_WR
+    int EAGAIN, EWOULDBLOCK, EINPROGRESS, EINTR, EMFILE, ENFILE, ECONNREFUSED, ETIMEDOUT, EHOSTUNREACH, ENETUNREACH
+    ssize_t recv(int fd, void *p, size_t n, int flags) nogil
+    ssize_t send(int fd, const void *p, size_t n, int flags) nogil
+    int shutdown(int fd, int how) nogil
+    int close(int fd) nogil
+    int rp_nonblocking(int fd) nogil
+    int rp_accept(int fd) nogil
+    int rp_tcp_socket(int family) nogil
+    void rp_nodelay(int fd) nogil
+    void rp_notsent_lowat(int fd, int n) nogil
+    int rp_socket_error(int fd) nogil
+    void rp_abort(int fd) nogil
+    double rp_now() nogil
+    int rp_descriptor_limit() nogil
+    int rp_sockaddr(sockaddr_storage *out, const char *ip, int port, int scope) nogil
+    int rp_family(const sockaddr_storage *a) nogil
+    int rp_connect(int fd, const sockaddr_storage *a, int n) nogil
+    uint8_t *rp_pages(size_t n) nogil
+    void rp_unpages(uint8_t *p, size_t n) nogil

@@ -1,0 +1,131 @@
+# The copy loops' map: a pump per event loop, a link per session, a conn per carried connection.
+
+from libc.stdint cimport uint8_t, uint32_t, uint64_t, int64_t
+
+from rport._mux cimport Mux, Stream, Seal
+from rport._net cimport sockaddr_storage
+
+cdef enum Kind:
+    KIND_NONE = 0
+    KIND_LINK = 1
+    KIND_CONN = 2
+    KIND_LISTENER = 3
+
+ctypedef struct Slot:           # what a descriptor belongs to
+    void *owner                 # borrowed: the owner takes itself out before it goes
+    uint32_t generation         # a descriptor number comes back; an old event must not reach its new owner
+    int kind
+
+
+cdef class Pool:
+    """Buffers of one size; keeps a few for the next user, gives the rest back to the system."""
+    cdef size_t size
+    cdef uint8_t *spare[4]
+    cdef int spares
+    cdef readonly int out
+
+    cdef uint8_t *take(self) except NULL
+    cdef void give(self, uint8_t *p) noexcept
+
+
+cdef class Pump:
+    """Readiness in, copy loops out: everything one event loop carries."""
+    cdef object loop
+    cdef int poller
+    cdef Slot *slots
+    cdef int slots_size
+    cdef uint32_t generation
+    cdef double now
+    cdef Pool rx_pool
+    cdef Pool tx_pool
+    cdef list active            # links with something to do in this turn
+    cdef list graveyard         # owners that left during this turn: freed after it
+    cdef readonly set links
+    cdef object ticker
+    cdef bint scheduled
+    cdef bint closed
+    cdef readonly int descriptor_limit
+
+    cdef int register(self, int fd, object owner, int kind, bint both) except -1
+    cdef void unregister(self, int fd) noexcept
+    cdef void activate(self, Link link) except *
+    cdef int _turn(self) except -1
+    cdef int _events(self) except -1
+    cdef void _schedule(self) except *
+
+
+cdef class Target:
+    """Addresses to dial, in order."""
+    cdef sockaddr_storage addresses[8]
+    cdef int sizes[8]
+    cdef int count
+
+
+cdef class Conn(Stream):
+    """A local socket, visitor's or target's, and what it has not taken yet."""
+    cdef int fd
+    cdef bint connecting
+    cdef bint hup               # the kernel said that no more comes: the next empty read is an end
+    cdef bint shut              # writing was shut down
+    cdef Target target
+    cdef int address            # of the target, the one being tried
+    cdef double dialled_at
+    cdef uint8_t *backlog       # [head, head+size) of cap octets
+    cdef size_t backlog_head
+    cdef size_t backlog_size
+    cdef size_t backlog_cap
+
+    cdef int keep(self, const uint8_t *p, size_t size) except -1
+    cdef void forget(self) noexcept
+    cdef void close(self, Pump pump, bint abort) noexcept
+
+
+cdef class Listener:
+    """A tunnel's port on the server."""
+    cdef readonly Link link
+    cdef readonly uint32_t tunnel
+    cdef int fd
+    cdef bint paused
+
+    cdef int on_ready(self) except -1
+    cdef void pause(self) except *
+
+
+cdef class Link(Mux):
+    """A session's carrier and the local sockets behind it."""
+    cdef Pump pump
+    cdef object owner
+    cdef int fd
+    cdef bint dead
+    cdef bint queued            # stands in the pump's active list
+    cdef bint rx_ready
+    cdef bint rx_hup
+    cdef bint tx_blocked
+    cdef size_t budget          # what one turn may put behind the carrier
+    cdef uint8_t *rx            # [rx_head, rx_tail) has come and is not fed yet
+    cdef size_t rx_head
+    cdef size_t rx_tail
+    cdef bytes stash            # a short rest of a record, kept instead of a whole buffer
+    cdef readonly uint64_t carrier_in
+    cdef readonly uint64_t carrier_out
+    cdef readonly double heard_at
+    cdef readonly uint64_t opened
+    cdef dict targets
+    cdef set listeners
+    cdef set draining           # conns whose stream has ended and whose backlog has not
+
+    cdef Py_ssize_t carrier_recv(self, uint8_t *p, size_t size) noexcept
+    cdef Py_ssize_t carrier_send(self, const uint8_t *p, size_t size) noexcept
+    cdef bint service(self) except -1
+    cdef bint receive(self) except -1
+    cdef bint transmit(self) except -1
+    cdef int fail(self, object error) except -1
+    cdef int conn_ready(self, Conn c, uint32_t flags) except -1
+    cdef int dial_next(self, Conn c) except -1
+    cdef int dial_done(self, Conn c) except -1
+    cdef int flush_backlog(self, Conn c) except -1
+    cdef int conn_broken(self, Conn c) except -1
+    cdef int after_fin(self, Conn c) except -1
+    cdef int visitor(self, int fd, uint32_t tunnel) except -1
+    cdef void resume_listeners(self) except *
+    cdef int tick(self) except -1

@@ -1,0 +1,811 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False, auto_pickle=False
+"""The copy loops: carrier <-> Mux <-> local sockets, with accept and connect.
+
+The loop above only says that the poller has something; recv, send, accept and connect happen here on raw non-blocking
+sockets. Readiness is edge-triggered: a socket is read until it gives less than was asked for. A turn takes events,
+lets each link receive, then fill records and send, and starts over while there is work, up to a bound, so that the
+loop's other users get their turn.
+"""
+
+from libc.errno cimport errno
+from libc.stdint cimport uint8_t, uint32_t, uint64_t, int64_t
+from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.string cimport memcpy, memmove, memset, strerror
+
+from rport cimport _net as net
+from rport._mux cimport Mux, Seal, Stream, PULL_BROKEN, PULL_EMPTY, PULL_EOF, WANT_DATA
+from rport._net cimport sockaddr_storage
+from rport._poll cimport RP_ERR, RP_HUP, RP_IN, RP_OUT, rp_event, rp_poll_add, rp_poll_del, rp_poll_new, rp_poll_wait
+
+import logging
+import os
+
+from rport.errors import LinkLost, ProtocolError
+
+cdef enum:
+    RX_SIZE = 1376256           # a megabyte and the rest of a record: what one turn takes from the carrier
+    TX_SIZE = 1376256           # as in _mux
+    BUDGET_MIN = 65536
+    BUDGET_MAX = 1048576
+    STASH_MAX = 16384
+    ROUNDS = 16                 # of one turn
+    ACCEPTS = 64                # from one listener in one round
+    FD_RESERVE = 64             # descriptors kept for control connections
+    DRAINING_MAX = 1024
+    NOTSENT_LOWAT = 262144      # what the kernel may hold unsent: enough to keep it busy between two turns
+
+cdef double DIAL_TIMEOUT = 10.0
+cdef double OPEN_TIMEOUT = 20.0
+cdef double LINGER = 300.0      # a half-closed stream on which nothing moves
+
+# Refuse and reset codes: PROTOCOL.md, section 7
+cdef enum:
+    CODE_FAILED = 1
+    CODE_NO_TUNNEL = 2
+    CODE_BUSY = 3
+    CODE_REFUSED = 4
+    CODE_TIMEOUT = 5
+    CODE_UNREACHABLE = 6
+    CODE_FORBIDDEN = 7
+    CODE_NAME = 8
+
+_log = logging.getLogger("rport.pump")
+
+
+cdef class Pool:
+    def __cinit__(self, size_t size):
+        self.size = size
+
+    def __dealloc__(self):
+        while self.spares:
+            self.spares -= 1
+            net.rp_unpages(self.spare[self.spares], self.size)
+
+    cdef uint8_t *take(self) except NULL:
+        cdef uint8_t *p
+        if self.spares:
+            self.spares -= 1
+            p = self.spare[self.spares]
+        else:
+            p = net.rp_pages(self.size)
+            if p == NULL:
+                raise MemoryError
+        self.out += 1
+        return p
+
+    cdef void give(self, uint8_t *p) noexcept:
+        self.out -= 1
+        if self.spares < 2:
+            self.spare[self.spares] = p
+            self.spares += 1
+        else:
+            net.rp_unpages(p, self.size)
+
+
+cdef class Pump:
+    def __cinit__(self, *args, **kwargs):
+        self.poller = -1
+
+    def __init__(self, loop):
+        self.loop = loop
+        self.poller = rp_poll_new()
+        if self.poller < 0:
+            raise OSError(errno, os.strerror(errno))
+        self.rx_pool, self.tx_pool = Pool(RX_SIZE), Pool(TX_SIZE)
+        self.active, self.graveyard, self.links = [], [], set()
+        self.descriptor_limit = net.rp_descriptor_limit()
+        self.now = net.rp_now()
+        loop.add_reader(self.poller, self._on_readable)
+        self.ticker = loop.call_later(1.0, self._on_tick)
+
+    def __dealloc__(self):
+        if self.poller >= 0:
+            net.close(self.poller)
+        free(self.slots)
+
+    def close(self):
+        """Ends every link without ceremony and leaves the loop."""
+        cdef Link link
+        if self.closed:
+            return
+        for link in list(self.links):
+            link.fail(LinkLost("shut down"))
+        self.closed = True
+        self.ticker.cancel()
+        self.loop.remove_reader(self.poller)
+
+    @property
+    def buffers_out(self):
+        """Big buffers in use now: 0 when everything is idle."""
+        return self.rx_pool.out + self.tx_pool.out
+
+    cdef int register(self, int fd, object owner, int kind, bint both) except -1:
+        cdef int size
+        cdef Slot *grown
+        if fd >= self.slots_size:
+            size = max(64, 2 * fd)
+            grown = <Slot *>realloc(self.slots, size * sizeof(Slot))
+            if grown == NULL:
+                raise MemoryError
+            memset(grown + self.slots_size, 0, (size - self.slots_size) * sizeof(Slot))
+            self.slots, self.slots_size = grown, size
+        self.generation += 1
+        self.slots[fd].owner = <void *>owner
+        self.slots[fd].generation = self.generation
+        self.slots[fd].kind = kind
+        if rp_poll_add(self.poller, fd, (<uint64_t>self.generation << 32) | <uint32_t>fd, both) < 0:
+            self.slots[fd].kind = KIND_NONE
+            raise OSError(errno, os.strerror(errno))
+        return 0
+
+    cdef void unregister(self, int fd) noexcept:
+        if 0 <= fd < self.slots_size:
+            self.slots[fd].kind = KIND_NONE
+            self.slots[fd].owner = NULL
+
+    cdef void activate(self, Link link) except *:
+        if not link.queued and not link.dead:
+            link.queued = True
+            self.active.append(link)
+
+    cdef void _schedule(self) except *:
+        """For work that did not begin with an event."""
+        if not self.scheduled and not self.closed:
+            self.scheduled = True
+            self.loop.call_soon(self._on_readable)
+
+    def _on_readable(self):
+        self.scheduled = False
+        if not self.closed:
+            self._turn()
+
+    def _on_tick(self):
+        cdef Link link
+        self.now = net.rp_now()
+        for link in list(self.links):
+            link.now = self.now
+            link.tick()
+            self.activate(link)
+        self._turn()
+        if not self.closed:
+            self.ticker = self.loop.call_later(1.0, self._on_tick)
+
+    cdef int _turn(self) except -1:
+        cdef int rounds
+        cdef int seen
+        cdef Link link
+        cdef list work
+        for rounds in range(ROUNDS):
+            self.now = net.rp_now()
+            seen = self._events()
+            if not self.active:
+                break
+            work, self.active = self.active, []
+            for link in work:
+                link.queued = False
+                if link.dead:
+                    continue
+                link.now = self.now
+                try:
+                    if link.service():
+                        self.activate(link)
+                except ProtocolError as error:
+                    link.fail(error)
+                except Exception as error:      # one session's trouble must not be another's
+                    _log.exception("session failed")
+                    link.fail(error)
+        self.graveyard.clear()
+        if self.active:
+            self._schedule()
+        return 0
+
+    cdef int _events(self) except -1:
+        cdef rp_event events[256]
+        cdef int i, fd, n = rp_poll_wait(self.poller, events, 256)
+        cdef Slot *slot
+        cdef Conn conn
+        cdef Link link
+        for i in range(n):
+            fd = <int>(events[i].tag & 0xffffffffU)
+            slot = &self.slots[fd]
+            if slot.kind == KIND_NONE or slot.generation != <uint32_t>(events[i].tag >> 32):
+                continue
+            if slot.kind == KIND_CONN:
+                conn = <Conn>slot.owner
+                link = <Link>conn.mux
+                link.now = self.now
+                try:
+                    link.conn_ready(conn, events[i].flags)
+                except Exception as error:
+                    _log.exception("session failed")
+                    link.fail(error)
+                self.activate(link)
+            elif slot.kind == KIND_LINK:
+                link = <Link>slot.owner
+                if events[i].flags & (RP_IN | RP_ERR):
+                    link.rx_ready = True
+                if events[i].flags & (RP_HUP | RP_ERR):
+                    link.rx_hup = True
+                if events[i].flags & RP_OUT:
+                    link.tx_blocked = False
+                self.activate(link)
+            else:
+                (<Listener>slot.owner).on_ready()
+        return n
+
+
+cdef class Target:
+    """Up to eight numeric addresses `(ip, port, scope)`; ValueError for anything else."""
+
+    def __init__(self, addresses):
+        for ip, port, scope in addresses[:8]:
+            self.sizes[self.count] = net.rp_sockaddr(&self.addresses[self.count], ip.encode(), port, scope)
+            if not self.sizes[self.count]:
+                raise ValueError(f"not a numeric address: {ip!r}")
+            self.count += 1
+        if not self.count:
+            raise ValueError("no address")
+
+
+cdef class Conn(Stream):
+    def __cinit__(self):
+        self.fd = -1
+
+    def __dealloc__(self):
+        self.forget()
+
+    cdef int keep(self, const uint8_t *p, size_t size) except -1:
+        """Copies what the local socket would not take; the window bounds how much that can be."""
+        cdef size_t cap
+        cdef uint8_t *grown
+        if self.backlog_head and self.backlog_head + self.backlog_size + size > self.backlog_cap:
+            memmove(self.backlog, self.backlog + self.backlog_head, self.backlog_size)
+            self.backlog_head = 0
+        if self.backlog_size + size > self.backlog_cap:
+            cap = max(<size_t>4096, self.backlog_cap)
+            while cap < self.backlog_size + size:
+                cap *= 2
+            grown = <uint8_t *>realloc(self.backlog, cap)
+            if grown == NULL:
+                raise MemoryError
+            self.backlog, self.backlog_cap = grown, cap
+        memcpy(self.backlog + self.backlog_head + self.backlog_size, p, size)
+        self.backlog_size += size
+        return 0
+
+    cdef void forget(self) noexcept:
+        free(self.backlog)
+        self.backlog = NULL
+        self.backlog_head = self.backlog_size = self.backlog_cap = 0
+
+    cdef void close(self, Pump pump, bint abort) noexcept:
+        if self.fd >= 0:
+            pump.unregister(self.fd)
+            if abort:
+                net.rp_abort(self.fd)
+            else:
+                net.close(self.fd)
+            self.fd = -1
+            pump.graveyard.append(self)
+        self.forget()
+
+
+cdef class Listener:
+    """Accepts visitors on `fd`, a listening non-blocking socket that it takes over."""
+
+    def __init__(self, Link link, int fd, uint32_t tunnel):
+        net.rp_nonblocking(fd)
+        self.link, self.fd, self.tunnel = link, fd, tunnel
+        link.pump.register(fd, self, KIND_LISTENER, False)
+        link.listeners.add(self)
+
+    def close(self):
+        """Frees the port; carried connections go on."""
+        if self.fd >= 0:
+            self.link.pump.unregister(self.fd)
+            net.close(self.fd)
+            self.fd = -1
+            self.link.pump.graveyard.append(self)
+            self.link.listeners.discard(self)
+
+    cdef void pause(self) except *:
+        """Visitors wait in the kernel's queue until there is room again."""
+        if not self.paused:
+            self.paused = True
+            rp_poll_del(self.link.pump.poller, self.fd)
+            self.link.pump.unregister(self.fd)
+
+    cdef int on_ready(self) except -1:
+        cdef int fd, i
+        cdef Link link = self.link
+        link.now = link.pump.now
+        for i in range(ACCEPTS):
+            if link.pending >= 250 or len(link.streams) >= 4090:
+                self.pause()
+                break
+            fd = net.rp_accept(self.fd)
+            if fd < 0:
+                if errno == net.EMFILE or errno == net.ENFILE:
+                    self.pause()
+                break
+            if fd >= link.pump.descriptor_limit - FD_RESERVE:
+                net.rp_abort(fd)
+                self.pause()
+                break
+            link.visitor(fd, self.tunnel)
+        link.pump.activate(link)
+        return 0
+
+
+cdef class Link(Mux):
+    """One session: `fd` is the carrier's socket, which the link takes over.
+
+    `owner` is told what happened: on_control(bytes), on_pong(seconds), on_refused(tunnel, code, text),
+    on_dial(conn, tunnel) and, once and last, on_closed(error or None, code, text).
+    """
+
+    def __init__(self, Seal sealer, Seal opener, bint client, Pump pump, int fd, owner):
+        net.rp_nonblocking(fd)
+        self.pump, self.owner, self.fd = pump, owner, fd
+        self.targets, self.listeners, self.draining = {}, set(), set()
+        self.budget = BUDGET_MAX
+        self.now = self.heard_at = net.rp_now()
+        sealer.keyed_at = opener.keyed_at = self.now
+        net.rp_nodelay(fd)
+        net.rp_notsent_lowat(fd, NOTSENT_LOWAT)
+        pump.links.add(self)
+        pump.register(fd, self, KIND_LINK, True)
+        self.rx_ready = True
+
+    def start(self, bytes early=b""):
+        """Begins to carry; `early` is what had already come behind the handshake."""
+        if early:
+            self.stash = early
+        self.rx_ready = True
+        self.wake()
+
+    def wake(self):
+        """Makes what was queued go out at the end of this turn of the loop."""
+        self.pump.activate(self)
+        self.pump._schedule()
+
+    def control(self, bytes message):
+        self.put_control(message)
+        self.wake()
+
+    def ping(self):
+        self.now = net.rp_now()
+        self.put_ping()
+        self.wake()
+
+    def finish_session(self, int code, str reason=""):
+        """Says CLOSE behind all that is queued; streams are reset, then the link ends."""
+        self.put_close(code, reason)
+        self.wake()
+
+    def abort(self, error):
+        self.fail(error)
+
+    def set_target(self, uint32_t tunnel, Target target):
+        """What OPEN frames for `tunnel` dial; None asks owner.on_dial each time."""
+        self.targets[tunnel] = target
+
+    def drop_target(self, uint32_t tunnel):
+        self.targets.pop(tunnel, None)
+
+    def dial(self, Conn conn, Target target):
+        """The answer to on_dial."""
+        if not conn.gone and not self.dead:
+            self.now = net.rp_now()
+            conn.target = target
+            self.dial_next(conn)
+            self.wake()
+
+    def refuse_dial(self, Conn conn, int code, str reason):
+        """The other answer to on_dial."""
+        if not conn.gone and not self.dead:
+            self.refuse(conn, code, reason.encode())
+            self.wake()
+
+    @property
+    def alive(self):
+        return not self.dead
+
+    def busy(self):
+        """How many connections are carried now, those included that only drain."""
+        return len(self.streams) + len(self.draining)
+
+    def silence(self):
+        """Seconds since the last octet from the peer."""
+        return net.rp_now() - self.heard_at
+
+    # --- the carrier: a descriptor here; one over a transport overrides these two -----------------------------------
+
+    cdef Py_ssize_t carrier_recv(self, uint8_t *p, size_t size) noexcept:
+        return net.recv(self.fd, p, size, 0)
+
+    cdef Py_ssize_t carrier_send(self, const uint8_t *p, size_t size) noexcept:
+        return net.send(self.fd, p, size, net.MSG_NOSIGNAL)
+
+    cdef uint8_t *tx_acquire(self) except NULL:
+        return self.pump.tx_pool.take()
+
+    cdef void tx_release(self, uint8_t *p) noexcept:
+        self.pump.tx_pool.give(p)
+
+    cdef Stream make_stream(self):
+        return Conn.__new__(Conn)
+
+    cdef bint service(self) except -1:
+        cdef bint more = False
+        if self.rx_ready or self.stash is not None:
+            more = self.receive()
+        if not self.dead:
+            more |= self.transmit()
+        return more
+
+    cdef bint receive(self) except -1:
+        """One recv from the carrier and all records that it completes; True when there may be more."""
+        cdef Py_ssize_t got, done
+        cdef size_t held
+        if self.rx == NULL:
+            self.rx = self.pump.rx_pool.take()
+            self.rx_head = self.rx_tail = 0
+            if self.stash is not None:
+                self.rx_tail = len(self.stash)
+                memcpy(self.rx, <const uint8_t *>self.stash, self.rx_tail)
+                self.stash = None
+        elif self.rx_head and self.rx_tail + 327680 > RX_SIZE:
+            memmove(self.rx, self.rx + self.rx_head, self.rx_tail - self.rx_head)
+            self.rx_tail -= self.rx_head
+            self.rx_head = 0
+        got = self.carrier_recv(self.rx + self.rx_tail, RX_SIZE - self.rx_tail)
+        if got > 0:
+            self.rx_ready = got == <Py_ssize_t>(RX_SIZE - self.rx_tail) or self.rx_hup
+            self.rx_tail += got
+            self.carrier_in += got
+            self.heard_at = self.now
+        elif got < 0 and (errno == net.EAGAIN or errno == net.EWOULDBLOCK):
+            self.rx_ready = False
+        elif got < 0 and errno == net.EINTR:
+            return True
+        done = self.feed(self.rx + self.rx_head, self.rx_tail - self.rx_head)
+        if self.dead:
+            return False
+        self.rx_head += done
+        held = self.rx_tail - self.rx_head
+        if held <= STASH_MAX:
+            self.stash = (<const char *>self.rx)[self.rx_head:self.rx_tail] if held and not self.rx_ready else None
+            if self.stash is not None or not held:
+                self.pump.rx_pool.give(self.rx)
+                self.rx = NULL
+                self.rx_head = self.rx_tail = 0
+        if self.closed and not self.closing:
+            self.fail(None)
+            return False
+        if got == 0 or (got < 0 and self.rx_ready):
+            self.fail(LinkLost("the connection was cut off"))
+            return False
+        return self.rx_ready
+
+    cdef bint transmit(self) except -1:
+        """Fills records and sends them with one call; True when there is more and the carrier takes it."""
+        cdef Py_ssize_t got
+        cdef bint more = False
+        cdef size_t waiting
+        if self.tx_blocked:
+            return False
+        if self.tx_head == self.tx_tail:
+            more = self.fill(self.budget)
+            self.seal_record()
+        waiting = self.tx_tail - self.tx_head
+        if not waiting:
+            self.sent(0)
+            return False
+        got = self.carrier_send(self.tx + self.tx_head, waiting)
+        if got < 0:
+            if errno == net.EAGAIN or errno == net.EWOULDBLOCK:
+                self.tx_blocked = True
+                return False
+            if errno == net.EINTR:
+                return True
+            self.fail(LinkLost(f"the connection broke: {strerror(errno).decode()}"))
+            return False
+        self.carrier_out += got
+        self.sent(got)
+        if <size_t>got < waiting:
+            self.tx_blocked = True
+            self.budget = max(<size_t>BUDGET_MIN, self.budget // 2)
+            return False
+        self.budget = min(<size_t>BUDGET_MAX, self.budget * 2)
+        if self.closed and self.closing:
+            net.shutdown(self.fd, net.SHUT_WR)
+            self.fail(None)
+            return False
+        return more
+
+    cdef int fail(self, object error) except -1:
+        """The session is over: every stream is cut, never cleanly ended (section 4.5)."""
+        cdef Conn c
+        cdef Listener listener
+        if self.dead:
+            return 0
+        self.dead = True
+        for listener in list(self.listeners):
+            listener.close()
+        for c in list(self.streams.values()):
+            c.gone = True
+            c.close(self.pump, True)
+        for c in self.draining:
+            c.close(self.pump, True)
+        self.draining.clear()
+        self.streams.clear()
+        while self.fresh.pop() is not None:
+            pass
+        while self.bulk.pop() is not None:
+            pass
+        if self.rx != NULL:
+            self.pump.rx_pool.give(self.rx)
+            self.rx = NULL
+        if self.tx != NULL:
+            self.pump.tx_pool.give(self.tx)
+            self.tx = NULL
+        self.stash = None
+        self.record = 0
+        self.pump.unregister(self.fd)
+        net.close(self.fd)
+        self.fd = -1
+        self.pump.links.discard(self)
+        self.pump.graveyard.append(self)
+        self.pump._schedule()
+        self.owner.on_closed(error)
+        return 0
+
+    # --- what the multiplexer asks and tells -------------------------------------------------------------------------
+
+    cdef Py_ssize_t pull(self, Stream s, uint8_t *p, size_t size) except? -9:
+        cdef Conn c = <Conn>s
+        cdef Py_ssize_t got
+        if c.fd < 0 or c.connecting:
+            s.want &= ~WANT_DATA
+            return PULL_EMPTY
+        got = net.recv(c.fd, p, size, 0)
+        if got > 0:
+            if <size_t>got < size and not c.hup:
+                s.want &= ~WANT_DATA            # drained: the next edge says when there is more
+            return got
+        if got == 0:
+            return PULL_EOF
+        if errno == net.EAGAIN or errno == net.EWOULDBLOCK:
+            return PULL_EMPTY
+        return PULL_BROKEN
+
+    cdef int on_open(self, Stream s) except -1:
+        cdef Conn c = <Conn>s
+        if not self.client or c.tunnel not in self.targets:
+            return self.refuse(c, CODE_NO_TUNNEL, b"no such tunnel")
+        if len(self.draining) >= DRAINING_MAX:
+            return self.refuse(c, CODE_BUSY, b"too many connections are still ending")
+        self.opened += 1
+        c.target = <Target>self.targets[c.tunnel]
+        if c.target is None:
+            c.dialled_at = self.now + OPEN_TIMEOUT
+            self.owner.on_dial(c, c.tunnel)
+            return 0
+        return self.dial_next(c)
+
+    cdef int dial_next(self, Conn c) except -1:
+        """Dials the target's next address; refuses the stream when none is left."""
+        cdef int error = 0
+        cdef sockaddr_storage *address
+        while c.address < c.target.count:
+            address = &c.target.addresses[c.address]
+            c.fd = net.rp_tcp_socket(net.rp_family(address))
+            if c.fd < 0:
+                error = errno
+                break
+            if c.fd >= self.pump.descriptor_limit - FD_RESERVE:
+                net.close(c.fd)
+                c.fd = -1
+                error = net.EMFILE
+                break
+            net.rp_nodelay(c.fd)
+            if net.rp_connect(c.fd, address, c.target.sizes[c.address]) == 0 or errno == net.EINPROGRESS:
+                c.connecting = True
+                c.dialled_at = self.now
+                self.pump.register(c.fd, c, KIND_CONN, True)
+                return 0
+            error = errno
+            net.close(c.fd)
+            c.fd = -1
+            c.address += 1
+        return self._refuse_errno(c, error)
+
+    def _refuse_errno(self, Conn c, int error):
+        code = CODE_FAILED
+        if error == net.ECONNREFUSED:
+            code = CODE_REFUSED
+        elif error == net.ETIMEDOUT:
+            code = CODE_TIMEOUT
+        elif error == net.EHOSTUNREACH or error == net.ENETUNREACH:
+            code = CODE_UNREACHABLE
+        elif error == net.EMFILE or error == net.ENFILE:
+            code = CODE_BUSY
+        c.close(self.pump, False)
+        self.refuse(c, code, os.strerror(error).encode())
+        return 0
+
+    cdef int dial_done(self, Conn c) except -1:
+        cdef int error = net.rp_socket_error(c.fd)
+        c.connecting = False
+        if error:
+            self.pump.unregister(c.fd)
+            net.close(c.fd)
+            c.fd = -1
+            c.address += 1
+            if c.address < c.target.count:
+                return self.dial_next(c)
+            return self._refuse_errno(c, error)
+        self.accept(c)
+        if c.backlog_size:
+            self.flush_backlog(c)
+        elif c.fin_received:
+            self.after_fin(c)
+        return 0
+
+    cdef int visitor(self, int fd, uint32_t tunnel) except -1:
+        cdef Conn c = <Conn>self.open_stream(tunnel)
+        if c is None:
+            net.rp_abort(fd)
+            return 0
+        c.fd = fd
+        self.opened += 1
+        net.rp_nodelay(fd)
+        return self.pump.register(fd, c, KIND_CONN, True)
+
+    cdef int conn_ready(self, Conn c, uint32_t flags) except -1:
+        if c.connecting:
+            if flags & (RP_OUT | RP_ERR | RP_HUP):
+                self.dial_done(c)
+            if c.fd < 0 or c.connecting:
+                return 0
+        if flags & RP_ERR:
+            return self.conn_broken(c)
+        if flags & RP_HUP:
+            c.hup = True
+        if flags & RP_IN:
+            self.sendable(c)
+        if flags & RP_OUT and c.backlog_size:
+            return self.flush_backlog(c)
+        return 0
+
+    cdef int on_data(self, Stream s, const uint8_t *p, size_t size) except -1:
+        cdef Conn c = <Conn>s
+        cdef Py_ssize_t got = 0
+        if c.fd >= 0 and not c.connecting and not c.backlog_size:
+            got = net.send(c.fd, p, size, net.MSG_NOSIGNAL)
+            if <size_t>got == size:             # the common case
+                return self.consume(s, size)
+            if got < 0:
+                if errno != net.EAGAIN and errno != net.EWOULDBLOCK and errno != net.EINTR:
+                    return self.conn_broken(c)
+                got = 0
+            if got:
+                self.consume(s, got)
+        return c.keep(p + got, size - got)
+
+    cdef int flush_backlog(self, Conn c) except -1:
+        cdef Py_ssize_t got
+        while c.backlog_size:
+            got = net.send(c.fd, c.backlog + c.backlog_head, c.backlog_size, net.MSG_NOSIGNAL)
+            if got < 0:
+                if errno == net.EAGAIN or errno == net.EWOULDBLOCK:
+                    return 0
+                if errno == net.EINTR:
+                    continue
+                return self.conn_broken(c)
+            c.backlog_head += got
+            c.backlog_size -= got
+            self.consume(c, got)
+        c.forget()
+        if c.fin_received:
+            self.after_fin(c)
+        return 0
+
+    cdef int after_fin(self, Conn c) except -1:
+        """The peer's direction has ended and all of it was delivered."""
+        if not c.shut:
+            c.shut = True
+            net.shutdown(c.fd, net.SHUT_WR)
+        if c.gone:                              # the stream left before its backlog did
+            self.draining.discard(c)
+            c.close(self.pump, False)
+            return 0
+        return self.finish(c)
+
+    cdef int on_fin(self, Stream s) except -1:
+        cdef Conn c = <Conn>s
+        if c.fd >= 0 and not c.connecting and not c.backlog_size:
+            return self.after_fin(c)
+        return 0
+
+    cdef bint drained(self, Stream s) noexcept:
+        return True
+
+    cdef int on_gone(self, Stream s) except -1:
+        """The protocol is done with the stream; its socket goes once it has taken its backlog."""
+        cdef Conn c = <Conn>s
+        if c.fd >= 0 and not c.fin_received:
+            c.close(self.pump, True)            # it broke
+        elif c.fd >= 0 and c.backlog_size:
+            self.draining.add(c)
+        else:
+            c.close(self.pump, False)
+        self.resume_listeners()
+        return 0
+
+    cdef int conn_broken(self, Conn c) except -1:
+        """The local socket was reset: so is the stream; nobody else notices."""
+        self.draining.discard(c)
+        c.close(self.pump, True)
+        self.reset(c, CODE_FAILED)
+        self.resume_listeners()
+        return 0
+
+    cdef int on_reset(self, Stream s, int code) except -1:
+        (<Conn>s).close(self.pump, True)
+        self.resume_listeners()
+        return 0
+
+    cdef int on_accept(self, Stream s) except -1:
+        self.resume_listeners()
+        return 0
+
+    cdef int on_refuse(self, Stream s, int code, bytes reason) except -1:
+        (<Conn>s).close(self.pump, True)
+        self.resume_listeners()
+        self.owner.on_refused(s.tunnel, code, reason.decode("utf-8", "replace"))
+        return 0
+
+    cdef int on_control(self, const uint8_t *p, size_t size) except -1:
+        self.owner.on_control((<const char *>p)[:size])
+        return 0
+
+    cdef int on_pong(self, double rtt) except -1:
+        self.owner.on_pong(rtt)
+        return 0
+
+    cdef int on_close(self, int code, bytes reason) except -1:
+        self.owner.on_goodbye(code, reason.decode("utf-8", "replace"))
+        return 0
+
+    # --- upkeep ------------------------------------------------------------------------------------------------------
+
+    cdef void resume_listeners(self) except *:
+        cdef Listener listener
+        for listener in self.listeners:
+            if listener.paused and self.pending < 128:
+                listener.paused = False
+                self.pump.register(listener.fd, listener, KIND_LISTENER, False)
+
+    cdef int tick(self) except -1:
+        """Once a second: what has waited too long."""
+        cdef Conn c
+        for c in list(self.streams.values()):
+            if not c.accepted:
+                if c.ours and self.now - c.touched > OPEN_TIMEOUT:
+                    c.close(self.pump, True)
+                    self.reset(c, CODE_TIMEOUT)
+                    self.owner.on_refused(c.tunnel, CODE_TIMEOUT, "the client did not answer in time")
+                elif c.connecting and self.now - c.dialled_at > DIAL_TIMEOUT:
+                    c.close(self.pump, True)
+                    self.refuse(c, CODE_TIMEOUT, b"no answer in time")
+            elif (c.fin_sent or c.fin_received) and self.now - c.touched > LINGER:
+                c.close(self.pump, True)
+                self.reset(c, CODE_TIMEOUT)
+        for c in list(self.draining):
+            if self.now - c.touched > LINGER:
+                self.draining.discard(c)
+                c.close(self.pump, True)
+        self.resume_listeners()
+        return 0

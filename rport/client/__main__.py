@@ -1,0 +1,5 @@
+import sys
+
+from rport.client.cli import main
+
+sys.exit(main())

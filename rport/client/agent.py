@@ -1,0 +1,307 @@
+"""The client's life: connect, declare the remotes, serve, reconnect."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import random
+import socket
+import time
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rport import __version__, control, known_servers
+from rport._pump import Conn, Pump, Target
+from rport.client.dial import Address, Dialled, dial, offer
+from rport.client.policy import Rule, dialled_host, refusal
+from rport.errors import (
+    AuthFailed,
+    ConnectError,
+    FingerprintMismatch,
+    LinkLost,
+    ProtocolError,
+    Refused,
+    RetriesExhausted,
+    RportError,
+)
+from rport.keys import fingerprint, fingerprint_matches
+from rport.link import CLOSE_GOING_DOWN, KEEPALIVE, RECORD_MAX, Session
+from rport.remote import Remote
+
+WELCOME_TIMEOUT = 20.0  # seconds from the handshake to the server's answer; it may be checking a slow password hash
+RETRY_START = 0.1
+STABLE = 60.0  # seconds after which a session counts as good and the backoff starts over
+PORT_RETRY_MAX = 5.0  # seconds between tries for a port that somebody else holds
+CODE_FORBIDDEN = 7
+CODE_NAME = 8
+
+log = logging.getLogger("rport")
+
+
+@dataclass
+class Options:
+    """All that the command line decides."""
+
+    address: Address
+    remotes: list[Remote]
+    state_dir: Path
+    fingerprint: str | None = None
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+    keepalive: float = KEEPALIVE
+    max_retry_count: int | None = None
+    max_retry_interval: float = 300.0
+    allow: list[Rule] = field(default_factory=list)
+
+
+class ClientSession(Session):
+    """One connection's worth of tunnels."""
+
+    def __init__(self, pump: Pump, dialled: Dialled, options: Options) -> None:
+        super().__init__(pump, dialled.sock, dialled.keys, client=True)
+        self.options = options
+        self.welcomed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._names: dict[int, tuple[str, int]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._waits: dict[int, float] = {}
+        self.link.set_record_limit(RECORD_MAX)
+
+    def hello(self, identity: str) -> None:
+        message: dict[str, object] = {
+            "type": "hello",
+            "version": __version__,
+            "identity": identity,
+            "remotes": [remote.to_wire() for remote in self.options.remotes],
+            "caps": [],
+        }
+        if self.options.user is not None:
+            message["user"], message["password"] = self.options.user, self.options.password or ""
+        self.send(message)
+
+    def on_message(self, kind: str, message: control.Message) -> None:
+        if kind == "welcome":
+            self._on_welcome(message)
+        elif kind == "refuse":
+            self._on_refuse(message)
+        elif kind == "tunnel":
+            self._on_tunnel(message)
+        elif kind == "offer":
+            self._on_offer(message)
+        elif kind == "withdraw":
+            self.link.drop_target(control.get_int(message, "id", 1, 2**32 - 1))
+
+    def _on_welcome(self, message: control.Message) -> None:
+        if not self.welcomed.done():
+            self.welcomed.set_result(None)
+
+    def _on_refuse(self, message: control.Message) -> None:
+        code, text = control.get_str(message, "code"), control.get_str(message, "message")
+        error: RportError = AuthFailed(text) if code == "auth" else Refused(code, text)
+        if not self.welcomed.done():
+            self.welcomed.set_exception(error)
+
+    def _on_tunnel(self, message: control.Message) -> None:
+        """The server's answer to a declared remote: its id and port, or why there is none."""
+        ref = control.get_int(message, "ref", 0, len(self.options.remotes) - 1)
+        remote = self.options.remotes[ref]
+        if "error" in message:
+            wait = min(self._waits.get(ref, RETRY_START / 2) * 2, PORT_RETRY_MAX)
+            self._waits[ref] = wait
+            log.error("Tunnel %s: %s; trying again", remote, control.get_str(message, "error"))
+            self._spawn(self._declare_again(ref, wait * random.uniform(0.8, 1.2)))
+            return
+        self._waits.pop(ref, None)
+        port = control.get_int(message, "lport", 1, 65535)
+        self._serve(control.get_int(message, "id", 1, 2**32 - 1), dialled_host(remote), remote.rport)
+        log.info("Tunnel %s", Remote(remote.lhost, port, dialled_host(remote), remote.rport))
+
+    async def _declare_again(self, ref: int, wait: float) -> None:
+        await asyncio.sleep(wait)
+        self.send({"type": "declare", "ref": ref, "remote": self.options.remotes[ref].to_wire()})
+
+    def _on_offer(self, message: control.Message) -> None:
+        """A tunnel that somebody asked for at the server: this client's own rules decide."""
+        number = control.get_int(message, "id", 1, 2**32 - 1)
+        remote = Remote.from_wire(message.get("remote"))
+        host = dialled_host(remote)
+        reason = refusal(self.options.allow, host, remote.rport)
+        answer: dict[str, object] = {"type": "answer", "id": number}
+        if reason is not None:
+            log.warning("The server asked for a tunnel to %s: refused, %s", remote.target, reason)
+            answer["error"] = reason
+        else:
+            self._serve(number, host, remote.rport)
+            log.info("Tunnel %s (asked for by the server)", remote)
+        self.send(answer)
+
+    def _serve(self, number: int, host: str, port: int) -> None:
+        try:
+            self.link.set_target(number, Target([(host, port, 0)]))
+        except ValueError:
+            self._names[number] = (host, port)
+            self.link.set_target(number, None)
+
+    def on_dial(self, conn: Conn, tunnel: int) -> None:
+        self._spawn(self._dial_name(conn, *self._names[tunnel]))
+
+    async def _dial_name(self, conn: Conn, host: str, port: int) -> None:
+        try:
+            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:
+            text = error.strerror if isinstance(error, OSError) else "not a host name"
+            self.link.refuse_dial(conn, CODE_NAME, f"{host} does not resolve: {text}")
+            return
+        addresses = [(str(where[0]).partition("%")[0], port, where[3] if len(where) == 4 else 0) for *_, where in found]
+        self.link.dial(conn, Target(addresses))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def on_closed(self, error: Exception | None) -> None:
+        super().on_closed(error)
+        for task in self._tasks:
+            task.cancel()
+        if not self.welcomed.done():
+            self.welcomed.set_exception(error or LinkLost("the server ended the session"))
+        self.welcomed.exception()  # looked at, whether or not anybody waits
+
+
+class Agent:
+    """Keeps one session up until told to stop, or until an error is final."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.identity = os.urandom(32).hex()
+        self.session: ClientSession | None = None
+        self._ciphers = offer()
+        self._stop = asyncio.Event()
+        self._hurry = asyncio.Event()
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._hurry.set()
+
+    def hurry(self) -> None:
+        """End the wait before the next try (SIGHUP)."""
+        self._hurry.set()
+
+    async def run(self) -> None:
+        """Returns after stop(); raises the RportError that is final."""
+        pump = Pump(asyncio.get_running_loop())
+        failures = 0
+        try:
+            while not self._stop.is_set():
+                started = time.monotonic()
+                error = await self._once(pump)
+                if self._stop.is_set():
+                    return
+                if error is None or time.monotonic() - started > STABLE:
+                    failures = 0
+                await self._wait(error, failures)
+                failures += 1
+        finally:
+            if self.session is not None:
+                self.session.link.finish_session(0, "client stops")
+                await asyncio.sleep(0)
+            pump.close()
+
+    async def _once(self, pump: Pump) -> RportError | None:
+        """One session from dial to end; why it could not be or ended, None when it had been up."""
+        work = asyncio.ensure_future(self._session(pump))
+        stop = asyncio.ensure_future(self._stop.wait())
+        try:
+            await asyncio.wait((work, stop), return_when=asyncio.FIRST_COMPLETED)
+            if not work.done():
+                return None
+            return work.result()
+        finally:
+            for task in (work, stop):
+                task.cancel()
+
+    async def _session(self, pump: Pump) -> RportError | None:
+        address = self.options.address
+        log.info("Connecting to %s", address)
+        try:
+            started = time.monotonic()
+            dialled = await dial(address, self._ciphers)
+            latency = time.monotonic() - started
+            try:
+                self._check_fingerprint(dialled)
+            except BaseException:
+                dialled.sock.close()
+                raise
+            session = ClientSession(pump, dialled, self.options)
+            session.hello(self.identity)
+            session.link.start(dialled.early)
+            async with asyncio.timeout(WELCOME_TIMEOUT):
+                await asyncio.shield(session.welcomed)
+        except TimeoutError:
+            session.link.abort(None)
+            return ConnectError(f"{address.netloc} did not answer the hello within {WELCOME_TIMEOUT:g} s")
+        except RportError as error:
+            return error
+        self.session = session
+        log.info("Connected (Latency %.1fms)", latency * 1000)
+        session.start_keepalive(self.options.keepalive)
+        await session.ended.wait()
+        self.session = None
+        code, text = session.goodbye or (None, None)
+        if code == CLOSE_GOING_DOWN:
+            log.info("Disconnected: the server is going down")
+        else:
+            log.warning("Disconnected: %s", session.error or text or "the server ended the session")
+        return None
+
+    def _check_fingerprint(self, dialled: Dialled) -> None:
+        public = dialled.keys.remote_static
+        assert public is not None, "NX sends the server's key"
+        came = fingerprint(public)
+        log.info("Fingerprint %s", came)
+        if self.options.fingerprint is not None:
+            if not fingerprint_matches(self.options.fingerprint, came):
+                raise FingerprintMismatch(
+                    f"this is not the expected server: expected fingerprint {self.options.fingerprint}, came {came}"
+                )
+            return
+        path = self.options.state_dir / "known_servers"
+        where = self.options.address.netloc
+        state = known_servers.check(path, where, came)
+        if state == "changed":
+            raise FingerprintMismatch(
+                f"THE KEY OF {where} HAS CHANGED: somebody may be listening in. It is now {came}. If that is right, "
+                f"remove the line of {where} from {path}, or give --fingerprint"
+            )
+        if state == "new":
+            known_servers.remember(path, where, came)
+            log.info("First contact with %s: its fingerprint is remembered in %s", where, path)
+
+    async def _wait(self, error: RportError | None, failures: int) -> None:
+        """Sleep before the next try; raises when there is none."""
+        limit = self.options.max_retry_count
+        final = isinstance(error, (FingerprintMismatch, AuthFailed, Refused))
+        if error is not None and final and limit is None:
+            raise error
+        if limit is not None and failures >= limit:
+            if final and error is not None:
+                raise error
+            raise RetriesExhausted(
+                str(error or "the session ended") + (f" (tried {failures + 1} times)" if limit else "")
+            )
+        delay = min(RETRY_START * 2 ** min(failures, 30), self.options.max_retry_interval)
+        delay *= random.uniform(0.75, 1.0)
+        if error is not None:
+            log.warning("%s", error)
+        log.info("Retrying in %s...", f"{delay * 1000:.0f}ms" if delay < 1 else f"{delay:.1f}s")
+        self._hurry.clear()
+        if self._stop.is_set():
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(delay):
+                await self._hurry.wait()
+
+
+__all__ = ["Agent", "ClientSession", "Options", "ProtocolError"]

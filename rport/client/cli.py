@@ -1,0 +1,103 @@
+"""The `rport` command."""
+
+import os
+import sys
+from collections.abc import Sequence
+
+from rport import __version__
+from rport.cli import Parser, run, split_auth, state_dir
+from rport.errors import UsageError
+
+EPILOG = """\
+remotes (what listens on the server => what this client dials):
+  3000                            0.0.0.0:3000 => 127.0.0.1:3000
+  2222:22                         0.0.0.0:2222 => 127.0.0.1:22
+  3000:example.com:80             0.0.0.0:3000 => example.com:80
+  127.0.0.1:0:db.internal:5432    a free port on the server's loopback => db.internal:5432
+
+examples:
+  rport tunnel.example.com:9999 3389
+  rport --auth me:secret tunnel.example.com:9999 2222:22 8080:80
+  rport tunnel.example.com:9999                       # stand by for tunnels asked for at the server
+
+exit codes: 0 ordered stop, 1 usage, 3 refused by the server, 4 wrong fingerprint, 5 wrong login, 6 retries used up
+"""
+
+
+def parser() -> Parser:
+    """The command line of `rport`."""
+    p = Parser(prog="rport", description="Make services behind this machine reachable through a server.", epilog=EPILOG)
+    p.add_argument(
+        "server", nargs="?", metavar="SERVER", help="[http://]HOST[:PORT][/PATH] of rportd; port 80 if left out"
+    )
+    p.add_argument("remotes", nargs="*", metavar="REMOTE", help="a tunnel; none = stand by")
+    p.option("fingerprint", metavar="F", help="the server's key, or its first 16 or more hex digits")
+    p.option("auth", metavar="USER:PASSWORD", help="login; better in the environment as RPORT_AUTH or AUTH")
+    p.option("keepalive", metavar="D", default="25s", help="time between pings, 0 = off (default 25s)")
+    p.option(
+        "max-retry-count", metavar="N", type=int, default=-1, help="tries after the first; -1 = for ever (default)"
+    )
+    p.option("max-retry-interval", metavar="D", default="5m", help="longest wait between tries (default 5m)")
+    p.option("allow", metavar="RULE", action="append", default=[],
+             help="also dial this for the server: HOST:PORT, HOST:*, a network, or any; repeatable")  # fmt: skip
+    p.option("verbose", "-v", action="store_true", help="log more")
+    p.option("version", action="version", version=f"rport {__version__}")
+    return p
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Returns the exit code."""
+    words = parser().parse(sys.argv[1:] if argv is None else argv)
+    try:
+        if words.server is None:
+            raise UsageError("no server given; try: rport HOST:PORT 3389, or rport --help")
+        return _run(words)
+    except UsageError as error:
+        print(f"rport: {error}", file=sys.stderr)
+        return error.exit_code
+
+
+def _run(words: "object") -> int:
+    # imported here so that --help and usage errors answer at once
+    from rport import logs
+    from rport.client.agent import Options
+    from rport.client.dial import parse_address
+    from rport.client.policy import Rule
+    from rport.duration import parse_duration
+    from rport.keys import parse_fingerprint
+    from rport.remote import Remote
+
+    args = vars(words)
+    auth = args["auth"] or os.environ.get("RPORT_AUTH") or os.environ.get("AUTH")
+    user, password = split_auth(auth, "--auth") if auth else (None, None)
+    options = Options(
+        address=parse_address(args["server"]),
+        remotes=[Remote.parse(text) for text in args["remotes"]],
+        state_dir=state_dir(),
+        fingerprint=parse_fingerprint(args["fingerprint"]) if args["fingerprint"] is not None else None,
+        user=user,
+        password=password,
+        keepalive=parse_duration(args["keepalive"]),
+        max_retry_count=None if args["max_retry_count"] < 0 else args["max_retry_count"],
+        max_retry_interval=max(parse_duration(args["max_retry_interval"]), 0.1),
+        allow=[Rule.parse(text) for text in args["allow"]],
+    )
+    if len(options.remotes) > 200:
+        raise UsageError(f"{len(options.remotes)} remotes given; one client carries at most 200")
+    logs.start(args["verbose"])
+    return run("rport", _serve(options))
+
+
+async def _serve(options: "object") -> None:
+    import asyncio
+    import signal
+
+    from rport.client.agent import Agent, Options
+
+    assert isinstance(options, Options)
+    agent = Agent(options)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, agent.stop)
+    loop.add_signal_handler(signal.SIGHUP, agent.hurry)
+    await agent.run()

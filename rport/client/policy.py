@@ -1,0 +1,71 @@
+"""What this client dials: its own declarations, its own loopback, and what --allow opens. Pure; no loop."""
+
+import ipaddress
+from dataclasses import dataclass
+
+from rport.errors import UsageError
+from rport.remote import Remote
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One --allow rule: `any`, a network, `host:port` or `host:*`."""
+
+    text: str
+    host: str | None = None
+    port: int | None = None
+    network: ipaddress.IPv4Network | ipaddress.IPv6Network | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> "Rule":
+        """Raises UsageError naming what is wrong."""
+        if text == "any":
+            return cls(text)
+        try:
+            return cls(text, network=ipaddress.ip_network(text))
+        except ValueError:
+            pass
+        host, colon, port = text.rpartition(":")
+        host = host.removeprefix("[").removesuffix("]")
+        if not colon or not host or not (port == "*" or (port.isdecimal() and 0 < int(port) < 65536)):
+            raise UsageError(f"--allow {text!r}: give HOST:PORT, HOST:*, a network such as 10.0.0.0/8, or any")
+        return cls(text, host=_plain(host), port=None if port == "*" else int(port))
+
+    def allows(self, host: str, port: int) -> bool:
+        if self.network is not None:
+            try:
+                return ipaddress.ip_address(host) in self.network
+            except ValueError:
+                return False
+        if self.host is None:
+            return True
+        return self.host == _plain(host) and self.port in (None, port)
+
+
+def _plain(host: str) -> str:
+    """One spelling for each numeric address."""
+    try:
+        return ipaddress.ip_address(host).compressed
+    except ValueError:
+        return host.lower().rstrip(".")
+
+
+def dialled_host(remote: Remote) -> str:
+    """Where a target really is: the wildcard addresses mean this machine's own loopback."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(remote.rhost, remote.rhost)
+
+
+def refusal(rules: list[Rule], host: str, port: int) -> str | None:
+    """Why a target that the server asks for is not dialled; None when it is."""
+    name = _plain(host)
+    if name == "localhost":
+        return None
+    try:
+        if ipaddress.ip_address(name).is_loopback:
+            return None
+    except ValueError:
+        pass
+    if any(rule.allows(name, port) for rule in rules):
+        return None
+    shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return f"{shown} is not on this client's loopback and no --allow rule covers it; to dial it, add --allow {shown}"

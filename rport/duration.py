@@ -1,0 +1,43 @@
+"""Durations as users write them: 30s, 2m, 1h2m, 500ms, 1.5s, 0."""
+
+import re
+
+from rport.errors import UsageError
+
+_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|h|m|s)")
+_WHOLE = re.compile(rf"(?:{_PART.pattern})+")
+_LONGEST = 10 * 365 * 86400.0  # ten years: what is longer is a mistake, and no timer takes it
+
+
+def parse_duration(text: str) -> float:
+    """Seconds. Raises UsageError, also for a bare number: nobody knows which unit its writer had in mind."""
+    if text == "0":
+        return 0.0
+    if not _WHOLE.fullmatch(text):
+        raise UsageError(f"duration {text!r} cannot be read: {_advice(text)}")
+    seconds = sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
+    if seconds > _LONGEST:
+        raise UsageError(f"duration {text!r} is longer than ten years")
+    return seconds
+
+
+def format_duration(seconds: float) -> str:
+    """The shortest form that `parse_duration` reads, to the millisecond."""
+    if seconds <= 0:
+        return "0"
+    if seconds < 1:
+        return f"{max(1, round(seconds * 1000))}ms"
+    millis = round(seconds * 1000)
+    hours, millis = divmod(millis, 3_600_000)
+    minutes, millis = divmod(millis, 60_000)
+    rest = f"{millis / 1000:g}s" if millis else ""
+    return (f"{hours}h" if hours else "") + (f"{minutes}m" if minutes else "") + rest
+
+
+def _advice(text: str) -> str:
+    try:
+        float(text)
+    except ValueError:
+        return 'write it like "30s", "2m", "1h2m" or "500ms"'
+    return f'it needs a unit, such as "{text}s"'

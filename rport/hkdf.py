@@ -1,0 +1,25 @@
+"""HKDF (RFC 5869) over HMAC-BLAKE2b-512: the record layer's keys come from here."""
+
+import hmac
+
+HASH_LEN = 64
+
+
+def _hmac(key: bytes, data: bytes) -> bytes:
+    """HMAC (RFC 2104) with BLAKE2b: 64-byte digest, 128-byte block."""
+    return hmac.digest(key, data, "blake2b")
+
+
+def hkdf(ikm: bytes, *, salt: bytes = b"", info: bytes = b"", length: int) -> bytes:
+    """Extract from `ikm`, then expand to `length` bytes (1 to 16,320, RFC 5869 section 2.3)."""
+    if not 0 < length <= 255 * HASH_LEN:
+        raise ValueError(f"HKDF cannot give {length} bytes")
+    # An empty salt means a block of zeros; HMAC pads its key with zeros, so it needs no special case.
+    key = _hmac(salt, ikm)
+    block = output = b""
+    counter = 1
+    while len(output) < length:
+        block = _hmac(key, block + info + bytes([counter]))
+        output += block
+        counter += 1
+    return output[:length]

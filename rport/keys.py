@@ -1,0 +1,122 @@
+"""The server's X25519 key pair, and the fingerprint by which users know it.
+
+A key comes from a file that is made once, or from a text that gives the same key on every machine. The text may be a
+phrase that a human thought of, so it goes through a slow, memory-hard function; the salt has to be constant, since
+there is no place to keep another.
+"""
+
+import hashlib
+import hmac
+import os
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from nacl import bindings
+
+from rport.errors import UsageError
+
+KEY_LEN = 32
+FINGERPRINT_DIGITS_MIN = 16  # 64 bits: a second key with the same prefix is out of reach of a guesser
+
+# Changing any of these changes every fingerprint that came from a seed. A tenth of a second and 64 MiB a guess.
+_SEED_SALT = b"rport key seed 1"
+_SEED_OPSLIMIT = 3
+_SEED_MEMLIMIT = 64 * 1024 * 1024
+
+_FILE_HEADER = "rport-key-1 "
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPair:
+    """An X25519 key pair, 32 bytes each; the private one is never printed."""
+
+    private: bytes = field(repr=False)
+    public: bytes
+
+
+def from_private(private: bytes) -> KeyPair:
+    """The pair of a private key of 32 bytes."""
+    return KeyPair(private, bindings.crypto_scalarmult_base(private))
+
+
+def from_seed(text: str) -> KeyPair:
+    """The same pair for the same text, everywhere and always: Argon2id v1.3, UTF-8. Takes about 0.1 s and 64 MiB."""
+    private = bindings.crypto_pwhash_alg(
+        KEY_LEN,
+        text.encode(),
+        _SEED_SALT,
+        _SEED_OPSLIMIT,
+        _SEED_MEMLIMIT,
+        bindings.crypto_pwhash_ALG_ARGON2ID13,
+    )
+    return from_private(private)
+
+
+def load_or_create(path: Path) -> KeyPair:
+    """The pair in the file at `path`, which is made with a random key when it is not there.
+
+    Raises UsageError for a file that cannot be used or that others can read.
+    """
+    try:
+        _create(path)
+        return from_private(_load(path))
+    except OSError as error:
+        raise UsageError(f"key file {path}: {error.strerror or error}") from error
+
+
+def fingerprint(public: bytes) -> str:
+    """SHA-256 of a public key as 32 colon-separated hex pairs."""
+    return hashlib.sha256(public).digest().hex(":")
+
+
+def parse_fingerprint(text: str) -> str:
+    """A fingerprint or its beginning as a user writes it, in the form that `fingerprint` prints.
+
+    Colons are optional, case does not matter. Raises UsageError.
+    """
+    digits = text.strip().replace(":", "").lower()
+    if not set(digits) <= set("0123456789abcdef"):
+        raise UsageError(f"fingerprint {text!r} is not hexadecimal: copy it from the server's log")
+    if not FINGERPRINT_DIGITS_MIN <= len(digits) <= 2 * hashlib.sha256().digest_size:
+        raise UsageError(f"fingerprint {text!r} has {len(digits)} hex digits: give {FINGERPRINT_DIGITS_MIN} to 64")
+    return ":".join(digits[i : i + 2] for i in range(0, len(digits), 2))
+
+
+def fingerprint_matches(expected_prefix: str, actual: str) -> bool:
+    """Whether `actual` begins with `expected_prefix`, both as `parse_fingerprint` gives them."""
+    return hmac.compare_digest(expected_prefix.encode(), actual[: len(expected_prefix)].encode())
+
+
+def _create(path: Path) -> None:
+    """Make the file, whole or not at all; leave one that is there. Two servers that start at once agree on one key."""
+    if path.exists():
+        return
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
+    try:
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(_FILE_HEADER + os.urandom(KEY_LEN).hex() + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(temporary, path)  # unlike a rename, never replaces
+    except FileExistsError:
+        pass
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _load(path: Path) -> bytes:
+    with open(path, "rb") as file:
+        mode = os.fstat(file.fileno()).st_mode
+        content = file.read(256)
+    if os.name == "posix" and stat.S_IMODE(mode) & 0o077:
+        raise UsageError(f"key file {path} can be read or written by others: chmod 600 {path}, or delete it")
+    try:
+        text = content.decode("ascii").rstrip("\n")
+        private = bytes.fromhex(text.removeprefix(_FILE_HEADER))
+    except ValueError:
+        text, private = "", b""
+    if not text.startswith(_FILE_HEADER) or len(private) != KEY_LEN:
+        raise UsageError(f"key file {path} is damaged: restore it, or delete it for a new key and fingerprint")
+    return private

@@ -1,0 +1,73 @@
+"""Trust on first use: which fingerprint each server showed, one line each, `host:port fingerprint`.
+
+Blank lines and lines that begin with # are kept as they are. A line may hold the beginning of a fingerprint, and a
+server may have several lines: one that fits is enough.
+"""
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from rport.errors import UsageError
+from rport.keys import fingerprint_matches, parse_fingerprint
+
+Verdict = Literal["new", "known", "changed"]
+
+
+def check(path: Path, address: str, fingerprint: str) -> Verdict:
+    """What the file at `path` says about the server at `address`, `host:port`. Raises UsageError for a bad file."""
+    known = [prefix for name, prefix in map(_parse, _numbered(path)) if name == address.lower()]
+    if not known:
+        return "new"
+    return "known" if any(fingerprint_matches(prefix, fingerprint) for prefix in known) else "changed"
+
+
+def remember(path: Path, address: str, fingerprint: str) -> None:
+    """Let `fingerprint` be the only one known for `address`. The file is replaced whole. Raises UsageError.
+
+    Of two programs that do this at once the later wins; the loser's server is merely new again the next time.
+    """
+    address = address.lower()
+    if not address or address.startswith("#") or any(char.isspace() for char in address):
+        raise UsageError(f"{address!r} cannot be remembered as a server's address")
+    kept = [line for line, entry in ((item[2], _parse(item)) for item in _numbered(path)) if entry[0] != address]
+    _replace(path, "".join(f"{line}\n" for line in [*kept, f"{address} {fingerprint}"]))
+
+
+def _numbered(path: Path) -> list[tuple[Path, int, str]]:
+    """The lines, each with where it stands."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return []
+    except UnicodeDecodeError:
+        raise UsageError(f"{path} is not text: restore it, or delete it to trust anew") from None
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from error
+    return [(path, number, line) for number, line in enumerate(text.splitlines(), 1)]
+
+
+def _parse(item: tuple[Path, int, str]) -> tuple[str, str]:
+    """Address and fingerprint, both empty for a comment. Raises UsageError that names the line."""
+    path, number, line = item
+    if not line.strip() or line.startswith("#"):
+        return "", ""
+    try:
+        address, text = line.split()
+        return address.lower(), parse_fingerprint(text)
+    except (ValueError, UsageError):
+        raise UsageError(f"{path}, line {number}: not `host:port fingerprint`; correct the line or remove it") from None
+
+
+def _replace(path: Path, text: str) -> None:
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise UsageError(f"{path} cannot be written: {error.strerror}") from error

@@ -1,0 +1,120 @@
+"""A session's upkeep, the same at both ends: control messages, keepalive, the end.
+
+The event loop begins here; what is below knows none. `Session` owns a compiled Link and is its `owner`: the Link calls
+the on_* methods. Subclasses say what the control messages mean.
+"""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable, Mapping
+
+from rport import control
+from rport._mux import Seal
+from rport._pump import Conn, Link, Pump
+from rport.errors import LinkLost, ProtocolError
+from rport.handshake import HandshakeResult
+from rport.websocket import MessageReader
+
+KEEPALIVE = 25.0  # seconds between pings: below the shortest idle limits of NATs and proxies (30 s and up)
+PONG_TIMEOUT = 10.0  # seconds without a byte behind a ping: three lost retransmissions on a bad mobile link
+RECORD_MAX = 262144  # octets of plaintext, PROTOCOL.md section 4
+
+CLOSE_OK = 0
+CLOSE_PROTOCOL = 1
+CLOSE_REFUSED = 2
+CLOSE_GOING_DOWN = 3
+CLOSE_REPLACED = 4
+
+log = logging.getLogger("rport")
+
+
+class Session:
+    """One established session. `ended` is set once, with the reason as `error` (None = an orderly end)."""
+
+    def __init__(self, pump: Pump, sock: socket.socket, keys: HandshakeResult, *, client: bool) -> None:
+        sealer, opener = Seal(keys.cipher, keys.send_key), Seal(keys.cipher, keys.recv_key)
+        self.link = Link(sealer, opener, client, pump, sock.detach(), self)
+        self.ended = asyncio.Event()
+        self.error: Exception | None = None
+        self.goodbye: tuple[int, str] | None = None
+        self.rtt = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def send(self, message: Mapping[str, object]) -> None:
+        """Queue one control message. A peer that reads none of them loses the session."""
+        if not self.link.alive:
+            return
+        try:
+            self.link.control(control.pack(message))
+        except OverflowError as error:
+            self.link.abort(ProtocolError(str(error)))
+
+    def start_keepalive(self, interval: float) -> None:
+        """Ping after every `interval` seconds, 0 = never; the first goes out now and measures the round trip."""
+        self.link.ping()
+        if interval > 0:
+            self._after(interval, self._ping, interval)
+
+    def _after(self, delay: float, call: Callable[[float, float], None], interval: float) -> None:
+        loop = asyncio.get_running_loop()
+        due = loop.time() + delay
+        self._timer = loop.call_at(due, call, interval, due)
+
+    def _ping(self, interval: float, due: float) -> None:
+        if not self.link.alive:
+            return
+        self.link.ping()
+        self._after(PONG_TIMEOUT, self._check, interval)
+
+    def _check(self, interval: float, due: float) -> None:
+        if not self.link.alive:
+            return
+        late = asyncio.get_running_loop().time() - due
+        if self.link.silence() < PONG_TIMEOUT:
+            self._after(max(interval - PONG_TIMEOUT, 1.0), self._ping, interval)
+        elif late > 1.0:  # this process slept: what came meanwhile has not been looked at, so ask again
+            self._ping(interval, due)
+        else:
+            self.link.abort(LinkLost(f"the connection went silent: nothing came within {PONG_TIMEOUT:g} s of a ping"))
+
+    # --- what the Link tells -------------------------------------------------------------------------------------
+
+    def on_control(self, data: bytes) -> None:
+        message = control.unpack(data)
+        self.on_message(control.get_str(message, "type"), message)
+
+    def on_message(self, kind: str, message: control.Message) -> None:
+        raise NotImplementedError
+
+    def on_pong(self, rtt: float) -> None:
+        self.rtt = rtt
+
+    def on_dial(self, conn: Conn, tunnel: int) -> None:
+        self.link.refuse_dial(conn, 2, "no such tunnel")
+
+    def on_refused(self, tunnel: int, code: int, text: str) -> None:
+        log.info("connection through tunnel %d refused: %s", tunnel, text)
+
+    def on_goodbye(self, code: int, text: str) -> None:
+        self.goodbye = (code, text)
+
+    def on_closed(self, error: Exception | None) -> None:
+        self.error = error
+        if self._timer is not None:
+            self._timer.cancel()
+        self.ended.set()
+
+
+async def read_message(sock: socket.socket, reader: MessageReader) -> bytes:
+    """The next handshake message. Raises LinkLost at the end of the stream; the caller bounds the time."""
+    loop = asyncio.get_running_loop()
+    while (message := reader.next()) is None:
+        try:
+            data = await loop.sock_recv(sock, 4096)
+        except OSError as error:
+            raise LinkLost(f"the connection broke: {error.strerror}") from error
+        if not data:
+            raise LinkLost("the connection was closed during the handshake")
+        reader.feed(data)
+    return message

@@ -1,0 +1,141 @@
+"""The API's application: version 1 keeps the original program's routes."""
+
+from collections.abc import Awaitable
+from typing import Annotated, Any, Protocol
+
+from fastapi import FastAPI, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, JSONResponse
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+from rport.errors import UsageError
+from rport.remote import Remote
+from rport.server.api.docs import PAGE, PAGE_POLICY
+from rport.server.api.guard import Guard
+from rport.server.errors import ServerError, TunnelExists
+from rport.server.registry import Registry, Session, Tunnel
+
+
+class Service(Protocol):
+    """What the API needs of the server."""
+
+    version: str
+    registry: Registry
+
+    def open_tunnel(self, session_id: str, remote: Remote) -> Awaitable[Tunnel]: ...
+
+
+class Status(BaseModel):
+    version: str = Field(examples=["0.1.0"])
+    sessions_count: int = Field(examples=[3])
+
+
+class RemoteView(BaseModel):
+    lhost: str = Field(examples=["0.0.0.0"])
+    lport: str = Field(examples=["2222"])
+    rhost: str = Field(examples=["0.0.0.0"])
+    rport: str = Field(examples=["22"])
+
+
+class SessionView(BaseModel):
+    id: str = Field(description="64 hex digits")
+    version: str
+    address: str = Field(examples=["203.0.113.9:40312"])
+    remotes: list[RemoteView]
+
+
+class Opened(RemoteView):
+    success: int = 1
+    id: int
+
+
+class Problem(BaseModel):
+    error: str
+
+
+def _remote_view(tunnel: Tunnel) -> RemoteView:
+    remote = tunnel.remote
+    return RemoteView(lhost=remote.lhost, lport=str(tunnel.port), rhost=remote.rhost, rport=str(remote.rport))
+
+
+def _session_view(session: Session) -> SessionView:
+    remotes = [_remote_view(tunnel) for tunnel in session.tunnels.values()]
+    return SessionView(id=session.id, version=session.version, address=session.address, remotes=remotes)
+
+
+def _parse(local: str, remote: str) -> Remote:
+    """Both query parameters are `[host:]port`. Raises UsageError naming the one that is wrong."""
+    for name, value in (("local", local), ("remote", remote)):
+        _, colon, port = value.rpartition(":")
+        if not port.isdecimal() or (colon and not value.startswith("[") and value.count(":") > 1):
+            raise UsageError(f"{name}={value!r}: give [HOST:]PORT, an IPv6 host in brackets")
+    target = remote if ":" in remote else f"0.0.0.0:{remote}"
+    return Remote.parse(f"{local}:{target}")
+
+
+def create_app(service: Service) -> Any:
+    """The ASGI application, guarded."""
+    app = FastAPI(
+        title="rport", version=service.version, docs_url=None, redoc_url=None, openapi_url="/api/openapi.json",
+        description="Sessions and tunnels of one rportd.",
+    )  # fmt: skip
+    _add_errors(app)
+    _add_routes(app, service)
+    return Guard(app)
+
+
+def _add_errors(app: FastAPI) -> None:
+    @app.exception_handler(ServerError)
+    async def on_server_error(request: Request, error: ServerError) -> Response:
+        if isinstance(error, TunnelExists):
+            return Response(status_code=204)
+        return JSONResponse({"error": str(error)}, error.status)
+
+    @app.exception_handler(UsageError)
+    async def on_usage(request: Request, error: UsageError) -> Response:
+        return JSONResponse({"error": str(error)}, 400)
+
+    @app.exception_handler(RequestValidationError)
+    async def on_invalid(request: Request, error: RequestValidationError) -> Response:
+        text = "; ".join(f"{item['loc'][-1]}: {item['msg']}" for item in error.errors())
+        return JSONResponse({"error": text}, 400)
+
+    @app.exception_handler(HTTPException)
+    async def on_http(request: Request, error: HTTPException) -> Response:
+        return JSONResponse({"error": str(error.detail)}, error.status_code, headers=error.headers)
+
+
+def _add_routes(app: FastAPI, service: Service) -> None:
+    problems: dict[int | str, dict[str, Any]] = {
+        status: {"model": Problem, "description": text}
+        for status, text in (
+            (400, "Cannot be parsed"), (403, "Not allowed"), (404, "No such session"), (409, "The port is taken"),
+        )
+    }  # fmt: skip
+
+    @app.get("/api/v1/status")
+    async def status() -> Status:
+        """Version and number of sessions."""
+        return Status(version=service.version, sessions_count=len(service.registry))
+
+    @app.get("/api/v1/sessions")
+    async def sessions() -> list[SessionView]:
+        """All connected clients with their tunnels."""
+        return [_session_view(session) for session in service.registry.list()]
+
+    @app.put("/api/v1/sessions/{session_id}/tunnels", responses={204: {"description": "There already"}, **problems})
+    async def open_tunnel(
+        session_id: str,
+        local: Annotated[
+            str, Query(description="where the server listens, `[host:]port`; port 0 = any", max_length=300)
+        ],
+        remote: Annotated[str, Query(description="what the client dials, `[host:]port`", max_length=300)],
+    ) -> Opened:
+        """Open a tunnel to a connected client."""
+        tunnel = await service.open_tunnel(session_id, _parse(local, remote))
+        return Opened(id=tunnel.id, success=1, **_remote_view(tunnel).model_dump())
+
+    @app.get("/api/docs", include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        return HTMLResponse(PAGE, headers={"Content-Security-Policy": PAGE_POLICY})

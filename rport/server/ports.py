@@ -1,0 +1,40 @@
+"""Listening sockets for tunnels, and errors that say who or what is in the way."""
+
+import errno
+import ipaddress
+import socket
+
+from rport.server.errors import PortUnavailable
+
+BACKLOG = 1024  # visitors that wait for accept; the kernel caps it at somaxconn
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A bound socket that does not listen yet. Raises PortUnavailable with the reason in words."""
+    where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    try:
+        address = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
+    except ValueError:
+        raise PortUnavailable(f"cannot listen on {where}: give an address of the server, not a name") from None
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:  # [::] and 0.0.0.0 are two addresses, each with its own holder
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind((str(address), port))
+        sock.listen(BACKLOG)  # two sockets may be bound to one port with SO_REUSEADDR; only one may listen
+    except OSError as error:
+        sock.close()
+        raise PortUnavailable(f"cannot listen on {where}: {_reason(error, port)}") from None
+    return sock
+
+
+def _reason(error: OSError, port: int) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"port {port} is in use by another program on the server"
+    if error.errno == errno.EACCES:
+        return f"port {port} needs rights that the server does not run with"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return "the server has no such address"
+    return error.strerror or "unknown error"

@@ -1,0 +1,133 @@
+"""The server's heart: sessions by id and identity, what the API asks for, the way in and the way out."""
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import Callable
+
+from rport import __version__
+from rport._mux import prefers_aegis
+from rport._pump import Pump
+from rport.errors import LinkLost, ProtocolError
+from rport.handshake import MESSAGE_MAX, Responder
+from rport.keys import KeyPair
+from rport.link import CLOSE_GOING_DOWN, read_message
+from rport.remote import Remote
+from rport.server import registry
+from rport.server.errors import SessionNotFound
+from rport.server.session import ServerSession
+from rport.websocket import MessageReader, encode_message
+
+ADMISSION_TIMEOUT = 10.0  # seconds from the upgrade to an accepted hello, however the bytes trickle
+DRAIN_TIME = 10.0  # seconds that carried connections get to end when the server stops
+
+log = logging.getLogger("rport")
+
+
+class Service:
+    """One per process. `auth` is the only user, or None: everybody is let in."""
+
+    version = __version__
+
+    def __init__(self, key: KeyPair, auth: tuple[str, str] | None = None) -> None:
+        self.key = key
+        self.auth = auth
+        self.registry = registry.Registry()
+        self.draining = False
+        self.pump = Pump(asyncio.get_running_loop())
+        self._sessions: dict[str, ServerSession] = {}
+        self._numbers = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._ciphers = ["aegis256", "chacha20poly1305"] if prefers_aegis() else ["chacha20poly1305"]
+
+    # --- the way in ----------------------------------------------------------------------------------------------
+
+    def on_link(self, sock: socket.socket, early: bytes, peer: tuple[str, int], leave: Callable[[], None]) -> None:
+        """The front door hands over an upgraded connection; `leave` frees its place among the unauthenticated."""
+        task = asyncio.get_running_loop().create_task(self._welcome(sock, early, peer, leave))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _welcome(
+        self, sock: socket.socket, early: bytes, peer: tuple[str, int], leave: Callable[[], None]
+    ) -> None:
+        session: ServerSession | None = None
+        try:
+            async with asyncio.timeout(ADMISSION_TIMEOUT):
+                session = await self._shake_hands(sock, early, peer)
+                await session.admitted.wait()
+        except TimeoutError:
+            log.warning("%s: not admitted within %g s", peer[0], ADMISSION_TIMEOUT)
+            if session is not None:
+                session.link.abort(None)
+        except (ProtocolError, LinkLost) as error:
+            log.warning("%s: %s", peer[0], error)
+        finally:
+            leave()
+            sock.close()  # a session has detached it
+
+    async def _shake_hands(self, sock: socket.socket, early: bytes, peer: tuple[str, int]) -> ServerSession:
+        sock.setblocking(False)
+        responder = Responder(self.key.private, self._ciphers)
+        reader = MessageReader(MESSAGE_MAX, masked=True)
+        reader.feed(early)
+        responder.read_message1(await read_message(sock, reader))
+        with contextlib.suppress(OSError):
+            await asyncio.get_running_loop().sock_sendall(sock, encode_message(responder.message2(), masked=False))
+        session = ServerSession(self, self.pump, sock, responder.result, peer)
+        session.link.start(reader.rest)
+        return session
+
+    # --- the table -----------------------------------------------------------------------------------------------
+
+    def next_number(self) -> int:
+        self._numbers += 1
+        return self._numbers
+
+    def admit(self, session: ServerSession) -> None:
+        assert session.record is not None
+        self._sessions[session.record.id] = session
+        self.registry.add(session.record)
+
+    def dismiss(self, session: ServerSession) -> None:
+        assert session.record is not None
+        self._sessions.pop(session.record.id, None)
+        self.registry.remove(session.record.id)
+
+    def by_identity(self, identity: str, user: str) -> ServerSession | None:
+        found = self.registry.find_by_identity(identity)
+        if found is None or (found.user or "") != user:
+            return None
+        return self._sessions.get(found.id)
+
+    def holder(self, lhost: str, lport: int) -> tuple[ServerSession, registry.Tunnel] | None:
+        found = self.registry.holder_of(lhost, lport)
+        return (self._sessions[found[0].id], found[1]) if found is not None else None
+
+    async def open_tunnel(self, session_id: str, remote: Remote) -> registry.Tunnel:
+        """For the API. Raises SessionNotFound, TunnelExists, PortUnavailable, NotAllowed."""
+        session = self._sessions.get(session_id)
+        if session is None:
+            raise SessionNotFound(f"no session {session_id}")
+        return await session.open_tunnel(remote)
+
+    # --- the way out ---------------------------------------------------------------------------------------------
+
+    async def drain(self) -> None:
+        """Take no more visitors, let carried connections end for up to DRAIN_TIME, then say goodbye."""
+        self.draining = True
+        for session in self._sessions.values():
+            session.stop_listening()
+        deadline = asyncio.get_running_loop().time() + DRAIN_TIME
+        while self._streams() and asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(0.05)
+        for session in list(self._sessions.values()):
+            session.link.finish_session(CLOSE_GOING_DOWN, "the server is going down")
+        ends = [asyncio.ensure_future(session.ended.wait()) for session in self._sessions.values()]
+        if ends:
+            await asyncio.wait(ends, timeout=2.0)
+        self.pump.close()
+
+    def _streams(self) -> int:
+        return sum(session.link.busy() for session in self._sessions.values())

@@ -1,0 +1,193 @@
+"""One client's session at the server: admission, its tunnels, its end."""
+
+import asyncio
+import contextlib
+import hmac
+import logging
+import secrets
+import socket
+import time
+from typing import TYPE_CHECKING
+
+from rport import __version__, control
+from rport._pump import Listener, Pump
+from rport.errors import ProtocolError
+from rport.handshake import HandshakeResult
+from rport.link import CLOSE_REFUSED, CLOSE_REPLACED, KEEPALIVE, RECORD_MAX, Session
+from rport.remote import Remote
+from rport.server import ports, registry
+from rport.server.errors import NotAllowed, PortUnavailable, TunnelExists
+
+if TYPE_CHECKING:
+    from rport.server.service import Service
+
+TUNNELS_MAX = 256  # per session; a control message holds no more
+ANSWER_TIMEOUT = 10.0  # seconds for a client to say whether it serves an offered tunnel
+
+log = logging.getLogger("rport")
+
+
+class ServerSession(Session):
+    """Made after the handshake; `admitted` is set when the hello was accepted."""
+
+    def __init__(
+        self, service: "Service", pump: Pump, sock: socket.socket, keys: HandshakeResult, peer: tuple[str, int]
+    ) -> None:
+        super().__init__(pump, sock, keys, client=False)
+        self.service = service
+        self.peer = peer
+        self.name = f"session#{service.next_number()}"
+        self.admitted = asyncio.Event()
+        self.record: registry.Session | None = None
+        self._next_tunnel = 1
+        self._listeners: dict[int, Listener] = {}
+        self._answers: dict[int, asyncio.Future[str | None]] = {}
+
+    def on_message(self, kind: str, message: control.Message) -> None:
+        if self.record is None:
+            if kind != "hello":
+                raise ProtocolError(f"{kind!r} before hello")
+            self._on_hello(message)
+        elif kind == "declare":
+            ref = control.get_int(message, "ref", 0, TUNNELS_MAX - 1)
+            self._declare(ref, Remote.from_wire(message.get("remote")))
+        elif kind == "answer":
+            answer = self._answers.pop(control.get_int(message, "id", 1, 2**32 - 1), None)
+            if answer is not None and not answer.done():
+                answer.set_result(control.get_str(message, "error") if "error" in message else None)
+
+    # --- admission -----------------------------------------------------------------------------------------------
+
+    def _on_hello(self, message: control.Message) -> None:
+        user = control.get_str(message, "user", "")
+        version = control.get_str(message, "version")
+        identity = control.get_str(message, "identity")
+        remotes = [Remote.from_wire(item) for item in control.get_list(message, "remotes", [])]
+        if self.service.draining:
+            return self.refuse("busy", "the server is going down; try again")
+        if not self._login(user, control.get_str(message, "password", "")):
+            log.warning("%s: login failed for user %r from %s", self.name, user, self.peer[0])
+            return self.refuse("auth", "login failed: unknown user or wrong password")
+        old = self.service.by_identity(identity, user)
+        if old is not None:
+            log.info("%s: takes over from %s", self.name, old.name)
+            old.link.finish_session(CLOSE_REPLACED, "the same client connected again")
+            old.link.abort(None)
+        self.record = registry.Session(
+            id=secrets.token_hex(32),
+            number=int(self.name.partition("#")[2]),
+            version=version[:64],
+            address=f"[{self.peer[0]}]:{self.peer[1]}" if ":" in self.peer[0] else f"{self.peer[0]}:{self.peer[1]}",
+            user=user or None,
+            identity=identity,
+            connected_at=time.time(),
+        )
+        self.link.set_record_limit(RECORD_MAX)
+        self.service.admit(self)
+        self.admitted.set()
+        self.send({"type": "welcome", "version": __version__, "session": self.record.id, "caps": []})
+        log.info("%s: Open (client %s, %s)", self.name, version[:64], self.record.address)
+        for ref, remote in enumerate(remotes[:TUNNELS_MAX]):
+            self._declare(ref, remote)
+        self.start_keepalive(KEEPALIVE)
+        return None
+
+    def _login(self, user: str, password: str) -> bool:
+        auth = self.service.auth
+        if auth is None:
+            return True
+        given, wanted = f"{user}:{password}".encode(), f"{auth[0]}:{auth[1]}".encode()
+        return hmac.compare_digest(given, wanted)
+
+    def refuse(self, code: str, text: str) -> None:
+        """Say why, then end the session."""
+        self.send({"type": "refuse", "code": code, "message": text})
+        self.link.finish_session(CLOSE_REFUSED, text)
+
+    # --- tunnels -------------------------------------------------------------------------------------------------
+
+    def _declare(self, ref: int, remote: Remote) -> None:
+        """A remote that the client declared: listen and say where, or say why not."""
+        try:
+            tunnel = self._listen(remote, self._reserve(remote))
+        except (PortUnavailable, TunnelExists) as error:
+            log.warning("%s: tunnel %s: %s", self.name, remote, error)
+            self.send({"type": "tunnel", "ref": ref, "error": str(error)})
+            return
+        self.send({"type": "tunnel", "ref": ref, "id": tunnel.id, "lport": tunnel.port})
+
+    async def open_tunnel(self, remote: Remote) -> registry.Tunnel:
+        """A tunnel asked for through the API. Raises TunnelExists, PortUnavailable, NotAllowed."""
+        sock = self._reserve(remote)
+        number = self._next_tunnel
+        self._next_tunnel += 1
+        answer = self._answers[number] = asyncio.get_running_loop().create_future()
+        try:
+            shown = Remote(remote.lhost, sock.getsockname()[1], remote.rhost, remote.rport)
+            self.send({"type": "offer", "id": number, "remote": shown.to_wire()})
+            async with asyncio.timeout(ANSWER_TIMEOUT):
+                reason = await answer
+        except TimeoutError:
+            reason = f"the client did not answer within {ANSWER_TIMEOUT:g} s"
+        except BaseException:
+            sock.close()
+            raise
+        finally:
+            self._answers.pop(number, None)
+        if reason is None and not self.link.alive:
+            reason = "the client is gone"
+        if reason is not None:
+            sock.close()
+            raise NotAllowed(f"the client refuses: {reason}")
+        return self._listen(remote, sock, number)
+
+    def _reserve(self, remote: Remote) -> socket.socket:
+        assert self.record is not None
+        if len(self.record.tunnels) >= TUNNELS_MAX:
+            raise PortUnavailable(f"this client has {TUNNELS_MAX} tunnels already")
+        holder = self.service.holder(remote.lhost, remote.lport) if remote.lport else None
+        if holder is not None:
+            session, tunnel = holder
+            if session is self and (tunnel.remote.rhost, tunnel.remote.rport) == (remote.rhost, remote.rport):
+                raise TunnelExists(f"{remote} is there already")
+            raise PortUnavailable(f"port {remote.lport} is taken by another tunnel of {session.name}")
+        return ports.bind(remote.lhost, remote.lport)
+
+    def _listen(self, remote: Remote, sock: socket.socket, number: int = 0) -> registry.Tunnel:
+        assert self.record is not None
+        if not number:
+            number = self._next_tunnel
+            self._next_tunnel += 1
+        port = sock.getsockname()[1]
+        tunnel = registry.Tunnel(id=number, remote=remote, port=port)
+        self._listeners[number] = Listener(self.link, sock.detach(), number)
+        self.record.tunnels[number] = tunnel
+        log.info("%s: %s Listening", self.name, Remote(remote.lhost, port, remote.rhost, remote.rport))
+        return tunnel
+
+    def stop_listening(self) -> None:
+        """No new visitors; those that are there go on."""
+        for listener in self._listeners.values():
+            listener.close()
+
+    # --- the end -------------------------------------------------------------------------------------------------
+
+    def on_refused(self, tunnel: int, code: int, text: str) -> None:
+        record = self.record and self.record.tunnels.get(tunnel)
+        target = record.remote.target if record else f"tunnel {tunnel}"
+        log.warning("%s: %s: connection refused: %s", self.name, target, text)
+
+    def on_closed(self, error: Exception | None) -> None:
+        super().on_closed(error)
+        for answer in self._answers.values():
+            if not answer.done():
+                answer.set_result("the client is gone")
+        self._answers.clear()
+        if self.record is not None:
+            self.service.dismiss(self)
+            reason = error or (self.goodbye[1] if self.goodbye else "ended by the server")
+            log.info("%s: Closed (%s)", self.name, reason)
+        elif error is not None:
+            log.warning("%s: %s: %s", self.name, self.peer[0], error)
+        with contextlib.suppress(Exception):
+            self.admitted.set()

@@ -1,0 +1,281 @@
+"""The WebSocket carrier as far as Python meets it (RFC 6455): the upgrade, and the handshake's two messages. Sans-IO.
+
+Records have the same outer form, but are framed by the compiled core, which takes over at `MessageReader.rest`.
+Binary messages only, one frame each: a fragmented or text message never comes from an rport and is refused. Pings and
+pongs, which a proxy may send, are passed over without an answer, a few of them; they cannot matter in the one round
+trip that the handshake takes. The masking key is zero: masking protects proxies from chosen plaintext, and what
+travels is key material or ciphertext.
+"""
+
+import base64
+import hashlib
+import hmac
+import os
+from collections.abc import Sequence
+
+from rport.errors import ConnectError, ProtocolError, UsageError
+
+SUBPROTOCOL = "rport-v2"
+HEAD_MAX = 16384  # bytes of an HTTP head, the common limit of web servers
+HEADERS_MAX = 64
+SKIPPED_MAX = 8  # pings and pongs in a row: more is a peer that keeps us busy
+SHOWN_MAX = 80  # characters of a peer's text in an error
+
+_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, section 1.3
+_OP_BINARY, _OP_CLOSE, _OP_PING, _OP_PONG = 0x2, 0x8, 0x9, 0xA
+_RESERVED = {
+    "host",
+    "upgrade",
+    "connection",
+    "content-length",
+    "transfer-encoding",
+    "sec-websocket-key",
+    "sec-websocket-version",
+    "sec-websocket-protocol",
+    "sec-websocket-extensions",
+}
+
+
+def new_key() -> str:
+    """A fresh Sec-WebSocket-Key."""
+    return base64.b64encode(os.urandom(16)).decode()
+
+
+def accept_key(key: str) -> str:
+    """The Sec-WebSocket-Accept value that answers `key` (RFC 6455, section 4.2.2)."""
+    return base64.b64encode(hashlib.sha1(key.encode() + _GUID, usedforsecurity=False).digest()).decode()
+
+
+def upgrade_request(host: str, path: str, key: str, headers: Sequence[tuple[str, str]] = ()) -> bytes:
+    """The client's HTTP request. `headers` are the user's own. Raises UsageError for what HTTP cannot carry."""
+    for name, _ in headers:
+        if name.lower() in _RESERVED:
+            raise UsageError(f"header {_show(name)} cannot be given: rport sets it itself")
+    fields = [
+        ("Host", host),
+        ("Upgrade", "websocket"),
+        ("Connection", "Upgrade"),
+        ("Sec-WebSocket-Key", key),
+        ("Sec-WebSocket-Version", "13"),
+        ("Sec-WebSocket-Protocol", SUBPROTOCOL),
+        *headers,
+    ]
+    if not path.startswith("/") or not _is_token(path):
+        raise UsageError(f"path {_show(path)} cannot be requested: it must begin with / and hold no spaces")
+    return _head(f"GET {path} HTTP/1.1", fields)
+
+
+def upgrade_response(key: str) -> bytes:
+    """The server's answer that lets the tunnel begin."""
+    fields = [
+        ("Upgrade", "websocket"),
+        ("Connection", "Upgrade"),
+        ("Sec-WebSocket-Accept", accept_key(key)),
+        ("Sec-WebSocket-Protocol", SUBPROTOCOL),
+    ]
+    return _head("HTTP/1.1 101 Switching Protocols", fields)
+
+
+class UpgradeResponse:
+    """Reads the answer to the `upgrade_request` that was made with `key`.
+
+    Anything but a fitting 101 raises ConnectError with a text that names what answered.
+    """
+
+    def __init__(self, key: str) -> None:
+        self._key = key
+        self._buffer = b""
+        self.done = False
+        self.rest = b""  # what came behind the head, when it is done
+
+    def feed(self, data: bytes) -> bool:
+        """Take bytes as they come, b"" at their end; True, as `done`, when the head is complete and accepted."""
+        self._buffer += data
+        if not data or len(self._buffer) >= 5:
+            self._check_http(ended=not data)
+        head, end, rest = self._buffer.partition(b"\r\n\r\n")
+        if len(head) > HEAD_MAX:
+            raise ConnectError(f"the HTTP answer's head is longer than {HEAD_MAX} bytes")
+        if end:
+            self._accept(head, rest)
+            self.rest = rest
+            self.done = True
+        elif not data:
+            raise ConnectError("the connection was closed within the HTTP answer")
+        return self.done
+
+    def _check_http(self, *, ended: bool) -> None:
+        if ended and not self._buffer:
+            raise ConnectError("the connection was closed without an answer")
+        if not self._buffer.startswith(b"HTTP/"):
+            raise ConnectError(_name_stranger(self._buffer))
+
+    def _accept(self, head: bytes, rest: bytes) -> None:
+        status_line, _, block = head.partition(b"\r\n")
+        status = _parse_status(status_line)
+        fields = _parse_fields(block)
+        if status != 101:
+            raise ConnectError(_name_answer(status, fields, rest))
+        if not hmac.compare_digest(fields.get("sec-websocket-accept", "").encode(), accept_key(self._key).encode()):
+            raise ConnectError("the WebSocket answer does not fit the request: a proxy may be answering from its cache")
+        protocol = fields.get("sec-websocket-protocol", "none")
+        if protocol != SUBPROTOCOL:
+            raise ConnectError(f"a WebSocket server answers there, but it speaks {_show(protocol)}, not {SUBPROTOCOL}")
+
+
+def encode_message(payload: bytes, *, masked: bool) -> bytes:
+    """One binary message in one frame (RFC 6455, section 5.2); a client's is `masked`, with a key of zero."""
+    mask_bit = 0x80 if masked else 0
+    size = len(payload)
+    if size < 126:
+        header = bytes([0x80 | _OP_BINARY, mask_bit | size])
+    elif size < 65536:
+        header = bytes([0x80 | _OP_BINARY, mask_bit | 126]) + size.to_bytes(2, "big")
+    else:
+        header = bytes([0x80 | _OP_BINARY, mask_bit | 127]) + size.to_bytes(8, "big")
+    return header + (bytes(4) if masked else b"") + payload
+
+
+class MessageReader:
+    """Takes binary messages of at most `limit` bytes out of what `feed` is given; `masked` if a client sends them.
+
+    A message whose announced length is over the limit is refused by its header. Call `next` after every `feed`.
+    """
+
+    def __init__(self, limit: int, masked: bool) -> None:
+        self._limit = limit
+        self._masked = masked
+        self._skipped = 0
+        self.rest = b""  # not yet taken
+
+    def feed(self, data: bytes) -> None:
+        self.rest += data
+
+    def next(self) -> bytes | None:
+        """The next message, None if it is not complete. Raises ProtocolError."""
+        while (frame := self._next_frame()) is not None:
+            opcode, payload = frame
+            if opcode == _OP_BINARY:
+                self._skipped = 0
+                return payload
+            if opcode == _OP_CLOSE:
+                raise ProtocolError("the peer closed the WebSocket")
+            self._skipped += 1
+            if self._skipped > SKIPPED_MAX:
+                raise ProtocolError("too many WebSocket pings")
+        return None
+
+    def _next_frame(self) -> tuple[int, bytes] | None:
+        buffer = self.rest
+        if len(buffer) < 2:
+            return None
+        opcode = self._check_first_bytes(buffer[0], buffer[1])
+        short = buffer[1] & 0x7F
+        start = 2 + {126: 2, 127: 8}.get(short, 0)
+        if len(buffer) < start:
+            return None
+        size = int.from_bytes(buffer[2:start], "big") if start > 2 else short
+        self._check_size(opcode, size, start)
+        key_start, start = start, start + (4 if self._masked else 0)
+        if len(buffer) < start + size:
+            return None
+        payload, self.rest = buffer[start : start + size], buffer[start + size :]
+        return opcode, _unmask(payload, buffer[key_start:start])
+
+    def _check_first_bytes(self, first: int, second: int) -> int:
+        """The opcode, if the frame is of a kind that may come here."""
+        opcode = first & 0x0F
+        if first & 0x70:
+            raise ProtocolError("WebSocket frame with reserved bits")
+        if opcode not in (_OP_BINARY, _OP_CLOSE, _OP_PING, _OP_PONG):
+            raise ProtocolError(f"WebSocket frame of type {opcode}: only whole binary messages are spoken here")
+        if not first & 0x80:
+            raise ProtocolError("fragmented WebSocket message")
+        if bool(second & 0x80) != self._masked:
+            raise ProtocolError("unmasked WebSocket frame" if self._masked else "masked WebSocket frame")
+        return opcode
+
+    def _check_size(self, opcode: int, size: int, header: int) -> None:
+        limit = self._limit if opcode == _OP_BINARY else 125
+        if size > limit:
+            raise ProtocolError(f"WebSocket frame of {size} bytes, {limit} are allowed")
+        if (header > 2 and size < 126) or (header > 4 and size < 65536):
+            raise ProtocolError("WebSocket length not in its shortest form")
+
+
+def _unmask(payload: bytes, key: bytes) -> bytes:
+    if not any(key):
+        return payload
+    size = len(payload)
+    stream = (key * (size // 4 + 1))[:size]
+    return (int.from_bytes(payload, "big") ^ int.from_bytes(stream, "big")).to_bytes(size, "big")
+
+
+def _head(first_line: str, fields: Sequence[tuple[str, str]]) -> bytes:
+    for name, value in fields:
+        # A line break in a value would be a header, or a request, of its own.
+        if not name or ":" in name or not _is_token(name) or not _is_text(value):
+            raise UsageError(f"header {_show(name)} cannot be sent: it needs a plain name and one line of Latin-1 text")
+    lines = [first_line, *(f"{name}: {value}" for name, value in fields), "", ""]
+    return "\r\n".join(lines).encode("latin-1")
+
+
+def _is_token(text: str) -> bool:
+    """Printable ASCII without spaces."""
+    return all("!" <= char <= "~" for char in text)
+
+
+def _is_text(text: str) -> bool:
+    return all(char == "\t" or " " <= char <= "~" or "\xa0" <= char <= "\xff" for char in text)
+
+
+def _show(text: str) -> str:
+    """A peer's or user's text, cut and with everything unprintable escaped."""
+    cut = text if len(text) <= SHOWN_MAX else text[:SHOWN_MAX] + "..."
+    return '"' + "".join(char if char.isprintable() else repr(char)[1:-1] for char in cut) + '"'
+
+
+def _parse_status(line: bytes) -> int:
+    parts = line.split(b" ", 2)
+    if len(parts) < 2 or len(parts[1]) != 3 or not parts[1].isdigit():
+        raise ConnectError(f"the HTTP answer begins with {_show(line.decode('latin-1'))}, which is no status line")
+    return int(parts[1])
+
+
+def _parse_fields(block: bytes) -> dict[str, str]:
+    """Names in lower case. A repeated name keeps its last value: none that is looked at here may be repeated."""
+    lines = block.split(b"\r\n") if block else []
+    if len(lines) > HEADERS_MAX:
+        raise ConnectError(f"the HTTP answer has more than {HEADERS_MAX} headers")
+    fields = {}
+    for line in lines:
+        name, colon, value = line.decode("latin-1").partition(":")
+        if not colon:
+            raise ConnectError(f"the HTTP answer has a header {_show(name)} without a colon")
+        fields[name.lower()] = value.strip(" \t")
+    return fields
+
+
+def _name_answer(status: int, fields: dict[str, str], body: bytes) -> str:
+    """What an HTTP answer other than 101 says about who is there."""
+    if status in (301, 302, 303, 307, 308):
+        return f"answered HTTP {status}, a redirect: use {_show(fields.get('location', ''))} instead"
+    if status == 400 and b"HTTPS" in body:
+        return "answered HTTP 400: a TLS port; use https://"
+    if status == 407:
+        return "answered HTTP 407: a proxy is in the way and wants credentials; use --proxy"
+    if status == 426:
+        return "answered HTTP 426: it does not speak this version of the tunnel protocol"
+    if status in (429, 502, 503, 504):
+        return f"answered HTTP {status}: too busy, or what is behind it is down"
+    return f"answered HTTP {status}: it is a web server, but no rport server"
+
+
+def _name_stranger(data: bytes) -> str:
+    """What the first bytes of something that is not HTTP say about who is there."""
+    if data.startswith(b"SSH-"):
+        return "an SSH server answers there, no rport server"
+    if data.startswith(b"\x15\x03"):  # a TLS alert: it took the request for a bad ClientHello
+        return "a TLS port; use https://"
+    line = data.partition(b"\n")[0].rstrip(b"\r").decode("latin-1")
+    return f"what answers there is no rport server and no web server: it sent {_show(line)}"

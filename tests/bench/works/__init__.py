@@ -1,0 +1,27 @@
+"""All that is measured, in the order of the report."""
+
+from __future__ import annotations
+
+from tests.bench.works.base import Metric, Sample, Work
+from tests.bench.works.bulk import Bulk
+from tests.bench.works.latency import Idle, Loaded
+from tests.bench.works.long_path import LongPath
+from tests.bench.works.memory import Memory, Reconnect, Swarm
+from tests.bench.works.requests import Connections, Requests
+
+__all__ = ["WORKS", "Metric", "Sample", "Work"]
+
+_ALL: tuple[Work, ...] = (
+    Bulk("bulk-down", "One stream, target to visitor", streams=1, down=True),
+    Bulk("bulk-up", "One stream, visitor to target", streams=1, down=False),
+    Bulk("streams-100", "100 streams, target to visitor", streams=100, down=True),
+    Requests(),
+    Connections(),
+    Idle(),
+    Loaded(),
+    LongPath(),
+    Memory(),
+    Swarm(),
+    Reconnect(),
+)
+WORKS: dict[str, Work] = {work.name: work for work in _ALL}

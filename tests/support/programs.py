@@ -1,0 +1,212 @@
+"""The real programs in real processes, on free ports, stopped at the end whatever happens."""
+
+import contextlib
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+DEADLINE = 20.0  # seconds that a condition gets; a pass never takes it
+
+
+def until(condition: Callable[[], Any], what: str, deadline: float = DEADLINE) -> Any:
+    """Poll until `condition` gives something true; AssertionError naming `what` when it never does."""
+    end = time.monotonic() + deadline
+    while time.monotonic() < end:
+        if value := condition():
+            return value
+        time.sleep(0.01)
+    raise AssertionError(f"never came true within {deadline:g} s: {what}")
+
+
+class Program:
+    """One process and the lines of its log."""
+
+    def __init__(self, module: str, *argv: str, state: Path, env: dict[str, str] | None = None) -> None:
+        self.lines: list[str] = []
+        surroundings = {**os.environ, "RPORT_STATE_DIR": str(state), **(env or {})}
+        for name in ("AUTH", "RPORT_AUTH", "RPORT_KEY", "PORT", "HOST"):
+            if not env or name not in env:
+                surroundings.pop(name, None)
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", module, *argv],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=surroundings,
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.lines.append(line.rstrip("\n"))
+
+    @property
+    def log(self) -> str:
+        return "\n".join(self.lines)
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def wait_for(self, pattern: str, count: int = 1, deadline: float = DEADLINE) -> re.Match[str]:
+        """The `count`th match of `pattern` in the log."""
+
+        def found() -> re.Match[str] | None:
+            matches = list(re.finditer(pattern, self.log))
+            return matches[count - 1] if len(matches) >= count else None
+
+        try:
+            match: re.Match[str] = until(found, f"{pattern!r} in the log", deadline)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n--- log:\n{self.log}") from None
+        return match
+
+    def exit_code(self, deadline: float = DEADLINE) -> int:
+        code = self.process.wait(deadline)
+        self._reader.join(5)
+        return code
+
+    def signal(self, number: int) -> None:
+        self.process.send_signal(number)
+
+    def descriptors(self) -> int:
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+    def resident(self) -> int:
+        """Octets."""
+        for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1]) * 1024
+        raise AssertionError("no VmRSS")
+
+    def stop(self) -> None:
+        if self.process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                self.process.send_signal(signal.SIGCONT)
+            self.process.kill()
+        self.process.wait()
+        self._reader.join(5)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+
+class Server(Program):
+    """rportd on a free port (or `port`) of the loopback."""
+
+    def __init__(self, state: Path, *argv: str, port: int = 0, env: dict[str, str] | None = None) -> None:
+        super().__init__("rport.server", "--host", "127.0.0.1", "-p", str(port), *argv, state=state, env=env)
+        self.port = int(self.wait_for(r"Listening on 127\.0\.0\.1:(\d+)\.\.\.").group(1))
+
+    @property
+    def fingerprint(self) -> str:
+        return self.wait_for(r"Fingerprint ([0-9a-f:]+)").group(1)
+
+    def api(self, path: str, method: str = "GET", host: str | None = None) -> tuple[int, Any]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=15)
+        try:
+            connection.request(method, path, headers={"Host": host} if host else {})
+            answer = connection.getresponse()
+            body = answer.read()
+            return answer.status, json.loads(body) if body else None
+        finally:
+            connection.close()
+
+    def sessions(self) -> list[dict[str, Any]]:
+        return list(self.api("/api/v1/sessions")[1])
+
+
+class Client(Program):
+    """rport, connected to `server`."""
+
+    def __init__(
+        self, server: Server | int, *argv: str, state: Path, wait: bool = True, env: dict[str, str] | None = None
+    ) -> None:
+        port = server if isinstance(server, int) else server.port
+        super().__init__("rport.client", f"127.0.0.1:{port}", *argv, state=state, env=env)
+        if wait:
+            self.wait_for("Connected")
+
+    def tunnel_port(self, count: int = 1) -> int:
+        """The server's port of the `count`th tunnel that came up."""
+        return int(self.wait_for(r"INFO Tunnel \S*:(\d+) => ", count).group(1))
+
+
+class Target:
+    """A TCP service on a free port: `serve(socket)` runs in a thread for each connection."""
+
+    def __init__(self, serve: Callable[[socket.socket], None]) -> None:
+        self._serve = serve
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+        self.port = self._listener.getsockname()[1]
+        self.accepted = 0
+        self._threads: list[threading.Thread] = []
+        self._sockets: list[socket.socket] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                sock, _ = self._listener.accept()
+            except OSError:
+                return
+            self.accepted += 1
+            self._sockets.append(sock)
+            thread = threading.Thread(target=self._run, args=(sock,), daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def _run(self, sock: socket.socket) -> None:
+        with sock, contextlib.suppress(OSError):
+            self._serve(sock)
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for sock in self._sockets:
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join(5)
+
+
+def read_all(sock: socket.socket) -> bytes:
+    parts = []
+    while data := sock.recv(65536):
+        parts.append(data)
+    return b"".join(parts)
+
+
+def echo(sock: socket.socket) -> None:
+    """Send everything back; end when the other side ends."""
+    while data := sock.recv(262144):
+        sock.sendall(data)
+
+
+@contextlib.contextmanager
+def closing_all() -> Iterator[Callable[[Any], Any]]:
+    """`keep(thing)` returns the thing and stops or closes it at the end, last first."""
+    kept: list[Any] = []
+
+    def keep(thing: Any) -> Any:
+        kept.append(thing)
+        return thing
+
+    try:
+        yield keep
+    finally:
+        for thing in reversed(kept):
+            (thing.stop if hasattr(thing, "stop") else thing.close)()

@@ -1,0 +1,167 @@
+"""A slow, obvious peer for the tests: the wire of PROTOCOL.md in plain Python, free to break every rule."""
+
+import asyncio
+import contextlib
+import socket
+import struct
+from collections.abc import Iterator
+
+import msgpack
+
+from rport._mux import Seal
+from rport._pump import Link, Pump
+from rport.handshake import HandshakeResult, Initiator, Responder
+from rport.websocket import MessageReader, UpgradeResponse, encode_message, new_key, upgrade_request
+
+OPEN, ACCEPT, REFUSE, DATA, WINDOW, FIN, RESET, PING, PONG, CONTROL, CLOSE, REKEY, ACK = range(1, 14)
+Frame = tuple[int, int, bytes]
+
+
+def frame(stream: int, kind: int, payload: bytes = b"") -> bytes:
+    return struct.pack(">II", stream, kind << 24 | len(payload)) + payload
+
+
+def frames(plaintext: bytes) -> Iterator[Frame]:
+    while plaintext:
+        stream, word = struct.unpack(">II", plaintext[:8])
+        size = word & 0xFFFFFF
+        yield stream, word >> 24, plaintext[8 : 8 + size]
+        plaintext = plaintext[8 + size :]
+
+
+class WirePeer:
+    """One end of a session over a blocking socket."""
+
+    def __init__(self, sock: socket.socket, keys: HandshakeResult, *, client: bool, rest: bytes = b"") -> None:
+        sock.settimeout(10)
+        self.sock, self.client = sock, client
+        self.sealer, self.opener = Seal(keys.cipher, keys.send_key), Seal(keys.cipher, keys.recv_key)
+        self.reader = MessageReader(262144 + 32, masked=not client)
+        self.reader.feed(rest)
+        self.waiting: list[Frame] = []
+
+    def record(self, plaintext: bytes) -> bytes:
+        """The next record, sealed and wrapped, not sent."""
+        return encode_message(self.sealer.seal_bytes(plaintext), masked=self.client)
+
+    def send(self, *parts: bytes) -> None:
+        self.sock.sendall(self.record(b"".join(parts)))
+
+    def control(self, **message: object) -> None:
+        self.send(frame(0, CONTROL, msgpack.packb(message)))
+
+    def receive(self) -> Frame:
+        """The next frame; EOFError when the session has ended."""
+        while not self.waiting:
+            message = self.reader.next()
+            if message is not None:
+                self.waiting += frames(self.opener.open_bytes(message))
+                continue
+            try:
+                data = self.sock.recv(65536)
+            except ConnectionResetError:
+                data = b""
+            if not data:
+                raise EOFError
+            self.reader.feed(data)
+        return self.waiting.pop(0)
+
+    def wait_for(self, kind: int) -> Frame:
+        while (got := self.receive())[1] != kind:
+            pass
+        return got
+
+    def drain(self) -> list[Frame]:
+        """Everything up to the end of the session."""
+        got = []
+        with contextlib.suppress(EOFError):
+            while True:
+                got.append(self.receive())
+        return got
+
+    def close(self) -> None:
+        self.sock.close()
+
+
+def connect(port: int) -> WirePeer:
+    """A client of the server on `port`, after the handshake and before the hello."""
+    sock = socket.create_connection(("127.0.0.1", port), timeout=10)
+    rest = upgrade(sock)
+    initiator = Initiator(["aegis256", "chacha20poly1305"])
+    sock.sendall(encode_message(initiator.message1(), masked=True))
+    reader = MessageReader(4192, masked=False)
+    reader.feed(rest)
+    while (message := reader.next()) is None:
+        reader.feed(sock.recv(4096))
+    return WirePeer(sock, initiator.read_message2(message), client=True, rest=reader.rest)
+
+
+def upgrade(sock: socket.socket) -> bytes:
+    key = new_key()
+    sock.sendall(upgrade_request("127.0.0.1", "/", key))
+    answer = UpgradeResponse(key)
+    while not answer.done:
+        answer.feed(sock.recv(4096))
+    return answer.rest
+
+
+def login(port: int, *remotes: dict[str, object]) -> WirePeer:
+    """As connect(), and welcomed."""
+    peer = connect(port)
+    peer.control(type="hello", version="test", identity="00" * 32, remotes=list(remotes))
+    while msgpack.unpackb(peer.wait_for(CONTROL)[2])["type"] != "welcome":
+        pass
+    return peer
+
+
+def key_pair_for(client: bool, cipher: str) -> tuple[HandshakeResult, HandshakeResult]:
+    """The initiator's and the responder's result of one handshake."""
+    initiator, responder = Initiator([cipher]), Responder(bytes(range(32)), [cipher])
+    responder.read_message1(initiator.message1())
+    return initiator.read_message2(responder.message2()), responder.result
+
+
+class Watcher:
+    """A Link's owner that writes down what it is told."""
+
+    def __init__(self) -> None:
+        self.controls: list[bytes] = []
+        self.refusals: list[tuple[int, int, str]] = []
+        self.goodbye: tuple[int, str] | None = None
+        self.error: Exception | None = None
+        self.ended = asyncio.Event()
+
+    def on_control(self, data: bytes) -> None:
+        self.controls.append(data)
+
+    def on_pong(self, rtt: float) -> None:
+        pass
+
+    def on_dial(self, conn: object, tunnel: int) -> None:
+        raise AssertionError("no names here")
+
+    def on_refused(self, tunnel: int, code: int, text: str) -> None:
+        self.refusals.append((tunnel, code, text))
+
+    def on_goodbye(self, code: int, text: str) -> None:
+        self.goodbye = (code, text)
+
+    def on_closed(self, error: Exception | None) -> None:
+        self.error = error
+        self.ended.set()
+
+
+def link_with_peer(pump: Pump, *, client: bool, cipher: str = "aegis256") -> tuple[Link, Watcher, WirePeer]:
+    """A real Link as client or server, a WirePeer at the other end of a TCP connection."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        near = socket.create_connection(listener.getsockname())
+        far, _ = listener.accept()
+    initiator, responder = key_pair_for(client, cipher)
+    mine, theirs = (initiator, responder) if client else (responder, initiator)
+    watcher = Watcher()
+    link = Link(
+        Seal(mine.cipher, mine.send_key), Seal(mine.cipher, mine.recv_key), client, pump, near.detach(), watcher
+    )
+    link.set_record_limit(262144)
+    link.start()
+    return link, watcher, WirePeer(far, theirs, client=not client)

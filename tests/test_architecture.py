@@ -1,0 +1,84 @@
+"""Rules about the source: who may import whom, and what the client must not load."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "rport"
+
+# Each layer may import itself, where listed, and what stands before it.
+LAYERS = [
+    {"errors"},
+    {"hkdf"},
+    {"_mux", "_pump", "_frame", "_net", "_poll", "_sodium"},
+    {"duration", "remote", "keys", "known_servers", "control", "handshake", "websocket", "logs"},
+    {"link", "cli"},
+    {"client", "server"},
+]
+SERVER_ONLY = {"fastapi", "starlette", "uvicorn", "pydantic", "httptools", "sqlalchemy"}
+
+
+def modules() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def imported(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def layer(name: str) -> int:
+    return next(i for i, names in enumerate(LAYERS) if name in names)
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_go_one_way(path: Path) -> None:
+    top = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    if top == "__init__":
+        assert not imported(path)
+        return
+    for name in imported(path):
+        parts = name.split(".")
+        if parts[0] in SERVER_ONLY:
+            assert top == "server", f"{path} imports {name}"
+        if parts[0] == "rport" and len(parts) > 1 and parts[1] != "__version__":
+            assert layer(parts[1]) <= layer(top), f"{path} imports {name}"
+            assert {top, parts[1]} != {"client", "server"}, f"{path} imports {name}"
+
+
+def test_sans_io_modules_know_no_loop() -> None:
+    for path in modules():
+        top = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        if top in LAYERS[0] | LAYERS[1] | LAYERS[3]:
+            assert not {name.partition(".")[0] for name in imported(path)} & {"asyncio", "socket", "uvloop"}, path
+
+
+def test_the_client_loads_nothing_of_the_servers() -> None:
+    code = "import rport.client.agent, rport.client.cli, sys; print(*sys.modules)"
+    loaded = set(
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    )
+    assert not {name for name in loaded if name.partition(".")[0] in SERVER_ONLY or name.startswith("rport.server")}
+
+
+def test_help_loads_no_event_loop() -> None:
+    code = (
+        "import rport.client.cli as c, sys\ntry: c.main(['--help'])\nexcept SystemExit: pass\nprint('|', *sys.modules)"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert not {"asyncio", "uvloop", "nacl"} & set(out.rpartition("|")[2].split())
+
+
+def test_generated_c_is_not_committed() -> None:
+    files = subprocess.run(
+        ["git", "ls-files", "rport"], cwd=PACKAGE.parent, capture_output=True, text=True
+    ).stdout.split()
+    assert not [name for name in files if name.endswith((".c", ".so"))]

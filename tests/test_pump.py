@@ -1,0 +1,356 @@
+"""A Link against a peer that is free to break every rule, over real sockets."""
+
+import asyncio
+import contextlib
+import os
+import socket
+import struct
+from collections.abc import Awaitable, Callable, Iterator
+
+import pytest
+
+from rport._pump import Listener, Pump, Target
+from rport.errors import LinkLost, ProtocolError
+from tests.support.wire import (
+    ACCEPT,
+    ACK,
+    CLOSE,
+    CONTROL,
+    DATA,
+    FIN,
+    OPEN,
+    PING,
+    PONG,
+    REFUSE,
+    REKEY,
+    RESET,
+    WINDOW,
+    WirePeer,
+    frame,
+    link_with_peer,
+)
+
+Body = Callable[[Pump], Awaitable[None]]
+
+
+def run(body: Body) -> None:
+    """Run with a pump on a loop of its own; nothing may be left behind."""
+
+    async def main() -> None:
+        before = len(os.listdir("/proc/self/fd"))
+        pump = Pump(asyncio.get_running_loop())
+        try:
+            async with asyncio.timeout(60):
+                await body(pump)
+        finally:
+            pump.close()
+        await asyncio.sleep(0)
+        assert pump.buffers_out == 0
+        assert len(os.listdir("/proc/self/fd")) <= before + 1  # the pump's own poller lives as long as the pump
+
+    asyncio.run(main())
+
+
+async def ask(call: Callable[[], object]) -> object:
+    """A blocking call of the peer, while the loop runs."""
+    return await asyncio.to_thread(call)
+
+
+@contextlib.contextmanager
+def target() -> Iterator[tuple[socket.socket, Target]]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(10)
+        yield listener, Target([(*listener.getsockname(), 0)])
+
+
+def open_frame(stream: int, tunnel: int = 1, window: int = 262144) -> bytes:
+    return frame(stream, OPEN, struct.pack(">II", tunnel, window))
+
+
+BAD_FROM_SERVER = {
+    "frame for a stream never opened": frame(2, DATA, b"x"),
+    "frame for an own stream never opened": frame(1, DATA, b"x"),
+    "odd number from the server": open_frame(3),
+    "OPEN too short": frame(2, OPEN, b"1234567"),
+    "OPEN too long": frame(2, OPEN, bytes(65)),
+    "OPEN window too small": open_frame(2, window=1),
+    "OPEN window too large": open_frame(2, window=2**31),
+    "unknown frame on stream 0": frame(0, 99),
+    "stream frame on stream 0": frame(0, DATA, b"x"),
+    "unknown frame on a stream": open_frame(2) + frame(2, 99),
+    "CONTROL on a stream": open_frame(2) + frame(2, CONTROL, b"\x80"),
+    "CONTROL too long": frame(0, CONTROL, bytes(65537)),
+    "PING of wrong size": frame(0, PING, b"123"),
+    "CLOSE too long": frame(0, CLOSE, bytes(256)),
+    "header cut off": b"\0\0\0",
+    "length beyond the record": struct.pack(">II", 2, OPEN << 24 | 9999),
+    "second OPEN of one number": open_frame(2) + open_frame(2),
+    "ACCEPT from the opener": open_frame(2) + frame(2, ACCEPT, struct.pack(">I", 262144)),
+    "REFUSE from the opener": open_frame(2) + frame(2, REFUSE, b"\1"),
+    "WINDOW of nothing": open_frame(2) + frame(2, WINDOW, struct.pack(">I", 0)),
+    "WINDOW too large": open_frame(2) + frame(2, WINDOW, struct.pack(">I", 2**32 - 1)),
+    "WINDOW piled up": open_frame(2) + frame(2, WINDOW, struct.pack(">I", 2**24)) * 3,
+    "DATA beyond the early window": open_frame(2) + frame(2, DATA, bytes(16385)),
+    "DATA behind FIN": open_frame(2) + frame(2, FIN) + frame(2, DATA, b"x"),
+    "FIN twice": open_frame(2) + frame(2, FIN) + frame(2, FIN),
+    "FIN with payload": open_frame(2) + frame(2, FIN, b"x"),
+    "RESET without code": open_frame(2) + frame(2, RESET),
+    "REKEY in mid-record": frame(0, REKEY) + frame(0, PING, bytes(8)),
+}
+
+
+@pytest.mark.parametrize("name", BAD_FROM_SERVER)
+def test_broken_rules_end_the_session(name: str) -> None:
+    async def body(pump: Pump) -> None:
+        link, watcher, peer = link_with_peer(pump, client=True)
+        with contextlib.closing(peer), target() as (_, where):
+            link.set_target(1, where)
+            peer.send(BAD_FROM_SERVER[name])
+            await watcher.ended.wait()
+            assert isinstance(watcher.error, ProtocolError)
+            assert link.busy() == 0
+
+    run(body)
+
+
+BAD_CARRIER = {
+    "text message": b"\x81\x02hi",
+    "fragment": b"\x02\x05hello",
+    "continuation": b"\x80\x05hello",
+    "reserved bits": b"\xf2\x05hello",
+    "masked by a server": b"\x82\x85\0\0\0\0hello",
+    "empty record": b"\x82\x00",
+    "tag only": b"\x82\x20" + bytes(32),
+    "announced beyond the limit": b"\x82\x7f" + struct.pack(">Q", 300000),
+    "announced absurdly": b"\x82\x7f" + struct.pack(">Q", 2**63),
+    "garbage record": b"\x82\x7e" + struct.pack(">H", 1000) + bytes(1000),
+    "carrier closed": b"\x88\x00",
+    "long ping": b"\x89\x7e" + struct.pack(">H", 200) + bytes(200),
+}
+
+
+@pytest.mark.parametrize("name", BAD_CARRIER)
+def test_broken_carriers_end_the_session(name: str) -> None:
+    async def body(pump: Pump) -> None:
+        _, watcher, peer = link_with_peer(pump, client=True)
+        with contextlib.closing(peer):
+            peer.sock.sendall(BAD_CARRIER[name])
+            await watcher.ended.wait()
+            assert isinstance(watcher.error, ProtocolError)
+
+    run(body)
+
+
+@pytest.mark.parametrize("cipher", ["aegis256", "chacha20poly1305"])
+def test_nothing_of_a_damaged_record_is_delivered(cipher: str) -> None:
+    async def body(pump: Pump) -> None:
+        link, watcher, peer = link_with_peer(pump, client=True, cipher=cipher)
+        with contextlib.closing(peer):
+            peer.send(frame(0, CONTROL, b"first"))
+            record = bytearray(peer.record(frame(0, CONTROL, b"second")))
+            record[-1] ^= 1
+            peer.sock.sendall(record)
+            await watcher.ended.wait()
+            assert watcher.controls == [b"first"]
+            assert isinstance(watcher.error, ProtocolError)
+            assert not link.alive
+
+    run(body)
+
+
+def test_end_without_close_is_a_truncation() -> None:
+    async def body(pump: Pump) -> None:
+        _, watcher, peer = link_with_peer(pump, client=True)
+        peer.close()
+        await watcher.ended.wait()
+        assert isinstance(watcher.error, LinkLost)
+
+    run(body)
+
+
+def test_close_is_told_with_its_reason() -> None:
+    async def body(pump: Pump) -> None:
+        _, watcher, peer = link_with_peer(pump, client=True)
+        with contextlib.closing(peer):
+            peer.send(frame(0, CLOSE, b"\3going down"))
+            await watcher.ended.wait()
+            assert watcher.goodbye == (3, "going down")
+            assert watcher.error is None
+
+    run(body)
+
+
+def test_records_byte_by_byte_and_masked_by_an_intermediary() -> None:
+    async def body(pump: Pump) -> None:
+        _, watcher, peer = link_with_peer(pump, client=False)
+        with contextlib.closing(peer):
+            wrapped = bytearray(peer.record(frame(0, CONTROL, b"hello")))
+            start = 2 + 4
+            wrapped[2:6] = mask = b"\x11\x22\x33\x44"
+            wrapped[start:] = bytes(octet ^ mask[i % 4] for i, octet in enumerate(wrapped[start:]))
+            for octet in wrapped + peer.record(frame(0, PING, struct.pack(">Q", 7))):
+                peer.sock.sendall(bytes((octet,)))
+                await asyncio.sleep(0)
+            assert await ask(lambda: peer.wait_for(PONG)[2]) == struct.pack(">Q", 7)
+            assert watcher.controls == [b"hello"]
+
+    run(body)
+
+
+def test_ack_rekey_and_carrier_pings_are_taken() -> None:
+    async def body(pump: Pump) -> None:
+        _, _, peer = link_with_peer(pump, client=True)
+        with contextlib.closing(peer):
+            peer.send(frame(0, ACK, bytes(8)), frame(0, REKEY))
+            peer.sealer.rekey(0.0)
+            peer.sock.sendall(b"\x89\x04ping")
+            peer.send(frame(0, PING, struct.pack(">Q", 9)))
+            assert await ask(lambda: peer.wait_for(PONG)[2]) == struct.pack(">Q", 9)
+
+    run(body)
+
+
+def test_dial_carries_early_data_and_both_ends() -> None:
+    async def body(pump: Pump) -> None:
+        link, _, peer = link_with_peer(pump, client=True)
+        with contextlib.closing(peer), target() as (listener, where):
+            link.set_target(1, where)
+            peer.send(open_frame(2), frame(2, DATA, b"early"), frame(2, FIN))
+            sock, _ = await asyncio.to_thread(listener.accept)
+            with sock:
+                assert await asyncio.to_thread(_read_all, sock) == b"early"
+                sock.sendall(b"answer")
+            assert (await ask(lambda: peer.wait_for(ACCEPT)))[0] == 2  # type: ignore[index]
+            assert (await ask(lambda: peer.wait_for(DATA)))[2] == b"answer"  # type: ignore[index]
+            await ask(lambda: peer.wait_for(FIN))
+            assert link.busy() == 0
+
+    run(body)
+
+
+def _read_all(sock: socket.socket) -> bytes:
+    sock.settimeout(10)
+    parts = []
+    while data := sock.recv(65536):
+        parts.append(data)
+    return b"".join(parts)
+
+
+def test_sender_stays_within_the_window() -> None:
+    async def body(pump: Pump) -> None:
+        link, _, peer = link_with_peer(pump, client=True)
+        with contextlib.closing(peer), target() as (listener, where):
+            link.set_target(1, where)
+            peer.send(open_frame(2, window=16384))
+            sock, _ = await asyncio.to_thread(listener.accept)
+            with sock:
+                sock.sendall(bytes(100_000))
+                got = 0
+                while got < 16384:
+                    got += len((await ask(lambda: peer.wait_for(DATA)))[2])  # type: ignore[index, arg-type]
+                assert got == 16384
+                peer.send(frame(0, PING, struct.pack(">Q", 1)))
+                assert (await ask(peer.receive))[1] == PONG  # type: ignore[index]
+                peer.send(frame(2, WINDOW, struct.pack(">I", 100)))
+                assert len((await ask(lambda: peer.wait_for(DATA)))[2]) == 100  # type: ignore[index, arg-type]
+
+    run(body)
+
+
+def test_streams_beyond_the_limit_are_refused_and_the_rest_goes_on() -> None:
+    async def body(pump: Pump) -> None:
+        link, watcher, peer = link_with_peer(pump, client=True)
+        with contextlib.closing(peer):
+            peer.send(*(open_frame(2 * i, tunnel=77) for i in range(1, 1001)))
+            refused = await ask(lambda: [peer.wait_for(REFUSE)[0] for _ in range(1000)])
+            assert refused == [2 * i for i in range(1, 1001)]
+            assert not watcher.ended.is_set()
+            assert link.busy() == 0
+
+    run(body)
+
+
+def test_server_refuses_streams_from_a_client() -> None:
+    async def body(pump: Pump) -> None:
+        _, _, peer = link_with_peer(pump, client=False)
+        with contextlib.closing(peer):
+            peer.send(open_frame(1))
+            assert (await ask(lambda: peer.wait_for(REFUSE)))[0] == 1  # type: ignore[index]
+
+    run(body)
+
+
+def test_visitor_is_reset_when_refused_and_the_owner_is_told() -> None:
+    async def body(pump: Pump) -> None:
+        link, watcher, peer = link_with_peer(pump, client=False)
+        listener = socket.create_server(("127.0.0.1", 0))
+        where = listener.getsockname()
+        gate = Listener(link, listener.detach(), 5)
+        with contextlib.closing(peer), socket.create_connection(where) as visitor:
+            stream, _, payload = await ask(lambda: peer.wait_for(OPEN))  # type: ignore[misc]
+            assert struct.unpack(">II", payload)[0] == 5  # type: ignore[has-type]
+            peer.send(frame(stream, REFUSE, b"\4nobody there"))  # type: ignore[has-type]
+            visitor.settimeout(10)
+            with pytest.raises(ConnectionResetError):
+                await asyncio.to_thread(visitor.recv, 1)
+            assert watcher.refusals == [(5, 4, "nobody there")]
+        gate.close()
+
+    run(body)
+
+
+def test_a_lost_link_resets_its_visitors() -> None:
+    async def body(pump: Pump) -> None:
+        link, watcher, peer = link_with_peer(pump, client=False)
+        listener = socket.create_server(("127.0.0.1", 0))
+        where = listener.getsockname()
+        Listener(link, listener.detach(), 5)
+        with socket.create_connection(where) as visitor:
+            stream = (await ask(lambda: peer.wait_for(OPEN)))[0]  # type: ignore[index]
+            peer.send(frame(stream, ACCEPT, struct.pack(">I", 262144)), frame(stream, DATA, b"half a"))
+            visitor.settimeout(10)
+            assert await asyncio.to_thread(visitor.recv, 6) == b"half a"
+            peer.close()
+            await watcher.ended.wait()
+            with pytest.raises(ConnectionResetError):
+                await asyncio.to_thread(visitor.recv, 1)
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(where)
+
+    run(body)
+
+
+def test_targets_are_numeric() -> None:
+    for wrong in ([], [("example.com", 1, 0)]):
+        with pytest.raises(ValueError, match=r"address"):
+            Target(wrong)
+
+
+def test_controls_are_bounded() -> None:
+    async def body(pump: Pump) -> None:
+        link, _, peer = link_with_peer(pump, client=True)
+        with contextlib.closing(peer):
+            with pytest.raises(ValueError, match="64 KiB"):
+                link.control(bytes(65537))
+            with pytest.raises(OverflowError):
+                for _ in range(65):
+                    link.put_control(b"x")
+
+    run(body)
+
+
+def test_idle_sessions_hold_no_buffers() -> None:
+    async def body(pump: Pump) -> None:
+        peers: list[WirePeer] = []
+        for _ in range(20):
+            _, _, peer = link_with_peer(pump, client=True)
+            peers.append(peer)
+            peer.send(frame(0, PING, bytes(8)))
+            peer.sock.sendall(b"\x82\x7e\x10")  # the beginning of a record keeps little
+        for peer in peers:
+            await ask(lambda peer=peer: peer.wait_for(PONG))  # type: ignore[misc]
+        assert pump.buffers_out == 0
+        for peer in peers:
+            peer.close()
+
+    run(body)

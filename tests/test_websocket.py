@@ -1,0 +1,231 @@
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rport import websocket
+from rport.errors import ConnectError, ProtocolError, UsageError
+from rport.websocket import MessageReader, UpgradeResponse, accept_key, encode_message, upgrade_request
+
+KEY = "dGhlIHNhbXBsZSBub25jZQ=="  # RFC 6455, section 1.3
+ANSWER = websocket.upgrade_response(KEY)
+
+
+def answer_error(data: bytes, *, ended: bool = False) -> str:
+    response = UpgradeResponse(KEY)
+
+    def run() -> None:
+        response.feed(data)
+        if ended:
+            response.feed(b"")
+
+    with pytest.raises(ConnectError) as caught:
+        run()
+    return str(caught.value)
+
+
+def reader_error(data: bytes, *, limit: int = 1000, masked: bool = False) -> str:
+    reader = MessageReader(limit, masked)
+    reader.feed(data)
+    with pytest.raises(ProtocolError) as caught:
+        reader.next()
+    return str(caught.value)
+
+
+# --- the upgrade
+
+
+def test_accept_key_of_the_rfc() -> None:
+    assert accept_key(KEY) == "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+
+
+def test_new_keys() -> None:
+    assert re.fullmatch(r"[A-Za-z0-9+/]{22}==", websocket.new_key())
+    assert websocket.new_key() != websocket.new_key()
+
+
+def test_request() -> None:
+    assert upgrade_request("example.com:8080", "/a?b=c", KEY, [("X-Own", "v\xe9")]) == (
+        b"GET /a?b=c HTTP/1.1\r\n"
+        b"Host: example.com:8080\r\n"
+        b"Upgrade: websocket\r\n"
+        b"Connection: Upgrade\r\n"
+        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+        b"Sec-WebSocket-Version: 13\r\n"
+        b"Sec-WebSocket-Protocol: rport-v2\r\n"
+        b"X-Own: v\xe9\r\n\r\n"
+    )
+
+
+@pytest.mark.parametrize("path", ["", "a", "/a b", "/a\r\nX: y", "/\xe9"])
+def test_unfit_paths(path: str) -> None:
+    with pytest.raises(UsageError, match="path"):
+        upgrade_request("h", path, KEY, [])
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        ("", "v"),
+        ("a b", "v"),
+        ("a:", "v"),
+        ("a\n", "v"),
+        ("a", "v\r\nb: c"),
+        ("a", "v\0"),
+        ("a", "\u20ac"),
+        ("HOST", "v"),
+    ],
+)
+def test_unfit_headers(header: tuple[str, str]) -> None:
+    with pytest.raises(UsageError, match="header") as caught:
+        upgrade_request("h", "/", KEY, [header])
+    assert str(caught.value).isprintable()
+
+
+def test_unfit_host() -> None:
+    with pytest.raises(UsageError, match="Host"):
+        upgrade_request("h\r\nX: y", "/", KEY, [])
+
+
+@pytest.mark.parametrize("step", [1, 7, 1000])
+@pytest.mark.parametrize("tail", [b"", b"early bytes"])
+def test_accepted(step: int, tail: bytes) -> None:
+    response = UpgradeResponse(KEY)
+    rest = ANSWER + tail
+    while not response.done:
+        done = response.feed(rest[:step])
+        rest = rest[step:]
+        assert done == response.done
+    assert response.rest + rest == tail
+
+
+def test_header_names_have_no_case() -> None:
+    head = b"HTTP/1.1 101 x\r\nSEC-WEBSOCKET-ACCEPT:%s \r\nsec-websocket-protocol:rport-v2\r\n\r\n"
+    assert UpgradeResponse(KEY).feed(head % accept_key(KEY).encode())
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        (b"HTTP/1.1 404 Not Found\r\n\r\n", "answered HTTP 404: it is a web server, but no rport server"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "answered HTTP 200: it is a web server"),
+        (b"HTTP/1.1 301 x\r\nLocation: https://h/\r\n\r\n", 'a redirect: use "https://h/" instead'),
+        (b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.", "use https://"),
+        (b"HTTP/1.1 407 x\r\n\r\n", "use --proxy"),
+        (b"HTTP/1.1 426 x\r\n\r\n", "version of the tunnel protocol"),
+        (b"HTTP/1.1 503 x\r\n\r\n", "HTTP 503: too busy"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "an SSH server answers there"),
+        (b"\x15\x03\x01\x00\x02\x02\x0a", "a TLS port; use https://"),
+        (b"220 mail\x1b[2J ready\r\nmore", r'it sent "220 mail\x1b[2J ready"'),
+        (b"HTTP/1.1\r\n\r\n", "no status line"),
+        (b"HTTP/1.1 1x1 y\r\n\r\n", "no status line"),
+        (b"HTTP/1.1 101 x\r\nnonsense\r\n\r\n", "without a colon"),
+        (b"HTTP/1.1 101 x\r\n\r\n", "does not fit the request"),
+        (ANSWER.replace(b"s3pP", b"s3pQ"), "does not fit the request"),
+        (ANSWER.replace(b"rport-v2", b"chat"), 'it speaks "chat", not rport-v2'),
+        (ANSWER.replace(b"Sec-WebSocket-Protocol", b"X"), 'it speaks "none", not rport-v2'),
+        (b"HTTP/1.1 101 x\r\n" + b"a: b\r\n" * 65 + b"\r\n", "more than 64 headers"),
+        (b"HTTP/1.1 101 x\r\na: " + b"b" * 16384, "longer than 16384 bytes"),
+    ],
+)
+def test_other_answers(data: bytes, text: str) -> None:
+    error = answer_error(data)
+    assert text in error
+    assert error.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        (b"", "closed without an answer"),
+        (b"S", 'it sent "S"'),
+        (b"HTTP/1.1 101 x\r\n", "closed within the HTTP answer"),
+    ],
+)
+def test_answers_that_end_too_soon(data: bytes, text: str) -> None:
+    assert text in answer_error(data, ended=bool(data))
+
+
+@given(st.binary(min_size=1, max_size=100) | st.binary(max_size=100).map(lambda tail: b"HTTP/1.1 101 " + tail))
+def test_garbage_answers_raise_nothing_but_connect_error(data: bytes) -> None:
+    assert answer_error(data, ended=True).isprintable()
+
+
+def test_a_long_answer_is_cut_in_the_error() -> None:
+    assert len(answer_error(b"x" * 10_000)) < 200
+
+
+# --- messages
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 65535, 65536])
+def test_round_trip(size: int, masked: bool) -> None:
+    payload = bytes(index % 251 for index in range(size))
+    reader = MessageReader(size, masked)
+    reader.feed(encode_message(payload, masked=masked) + b"rest")
+    assert reader.next() == payload
+    assert reader.rest == b"rest"
+
+
+def test_byte_by_byte() -> None:
+    reader = MessageReader(1000, masked=True)
+    data = encode_message(b"x" * 200, masked=True)
+    for index in range(len(data)):
+        assert reader.next() is None
+        reader.feed(data[index : index + 1])
+    assert reader.next() == b"x" * 200
+    assert reader.next() is None
+
+
+@given(st.binary(max_size=70), st.binary(min_size=4, max_size=4))
+def test_unmasking(payload: bytes, key: bytes) -> None:
+    masked = bytes(byte ^ key[index % 4] for index, byte in enumerate(payload))
+    reader = MessageReader(70, masked=True)
+    reader.feed(bytes([0x82, 0x80 | len(payload)]) + key + masked)
+    assert reader.next() == payload
+
+
+@pytest.mark.parametrize(
+    ("header", "text"),
+    [
+        (b"\x82\x7e\x03\xe9", "frame of 1001 bytes, 1000 are allowed"),
+        (b"\x82\x7f" + b"\xff" * 8, "1000 are allowed"),
+        (b"\x82\x7e\x00\x7d", "shortest form"),
+        (b"\x82\x7f" + bytes(6) + b"\x03\xe8", "shortest form"),
+        (b"\xc2\x00", "reserved bits"),
+        (b"\x81\x00", "type 1"),
+        (b"\x80\x00", "type 0"),
+        (b"\x83\x00", "type 3"),
+        (b"\x02\x00", "fragmented"),
+        (b"\x82\x80", "masked WebSocket frame"),
+        (b"\x88\x00", "closed the WebSocket"),
+        (b"\x89\x7e\x00\x7e", "125 are allowed"),
+    ],
+)
+def test_refused_by_the_header_alone(header: bytes, text: str) -> None:
+    assert text in reader_error(header)
+
+
+def test_a_client_must_mask() -> None:
+    assert reader_error(b"\x82\x00", masked=True) == "unmasked WebSocket frame"
+
+
+def test_pings_are_passed_over_but_not_for_ever() -> None:
+    pings = b"\x89\x01p\x8a\x00" * (websocket.SKIPPED_MAX // 2)
+    reader = MessageReader(10, masked=False)
+    reader.feed((pings + encode_message(b"m", masked=False)) * 2)
+    assert [reader.next(), reader.next(), reader.next()] == [b"m", b"m", None]
+    assert reader_error(pings + b"\x89\x00") == "too many WebSocket pings"
+
+
+@given(st.binary(max_size=100), st.booleans())
+def test_garbage_raises_nothing_but_protocol_error(data: bytes, masked: bool) -> None:
+    reader = MessageReader(50, masked)
+    reader.feed(data)
+    try:
+        while (message := reader.next()) is not None:
+            assert len(message) <= 50
+    except ProtocolError:
+        pass
