@@ -64,11 +64,14 @@ class Program:
                     found.setdefault(pattern, match[1])
         return [found[pattern] for pattern in patterns]
 
+    def check(self) -> None:
+        """Raises Failed when it has ended by itself."""
+        if self._process.poll() is not None:
+            self.seen.extend(iter(self._lines.get, None))
+            raise self._failure(f"ended by itself with {self._process.returncode}")
+
     def _failure(self, what: str) -> Failed:
         return Failed("\n    ".join([f"{self.name} {what}; its log:", *self.seen]))
-
-    def ended(self) -> bool:
-        return self._process.poll() is not None
 
     def stop(self) -> None:
         """Ask, wait, then insist."""
@@ -163,17 +166,18 @@ def main() -> int:
     parser.add_argument("--once", action="store_true", help="end after the proof instead of at Ctrl-C")
     once = parser.parse_args().once
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # in order with the errors, in files too
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)  # so that children are stopped then, too
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)  # so that the children are stopped, whichever comes
     try:
         with contextlib.ExitStack() as stack:
             programs = prove(stack)
             if once:
                 return 0
             print("Everything stays up until Ctrl-C.", flush=True)
-            while not any(program.ended() for program in programs):
+            while True:
+                for program in programs:
+                    program.check()
                 time.sleep(0.5)
-            raise Failed("a program ended by itself")
     except Failed as failure:
         print(f"ci/quickstart: {failure}", file=sys.stderr)
         return 1

@@ -5,9 +5,9 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 cdef enum:
     TAG_SIZE_AEGIS = 32
     TAG_SIZE_CHACHA = 16
-    RECORD_MAX = 262144         # plaintext of one record: bigger gains nothing measurable, and a peer must be able to hold it
+    RECORD_MAX = 266240         # plaintext of one record: a full frame of 256 KiB and room for small ones beside it
     FRAME_HEADER = 8            # stream u32, type u8, length u24, big-endian
-    FRAME_MAX = 262136          # RECORD_MAX - FRAME_HEADER
+    FRAME_MAX = 262144          # payload of a DATA frame: bigger gains nothing measurable
     CONTROL_MAX = 65536         # a control message is small; anything longer is an error
     REASON_MAX = 255            # text behind a refuse or close code
     EARLY_WINDOW = 16384        # what an opener may send before it is accepted: a request, not a file

@@ -148,6 +148,8 @@ cdef class Mux:
     # inside
     cdef void _queue(self, Stream s) noexcept
     cdef void _leave(self, Stream s) except *
+    cdef bint waiting(self) noexcept
+    cdef size_t _end(self) noexcept
     cdef bint _room(self, size_t size) except -1
     cdef uint8_t *_frame(self, uint32_t stream, uint8_t kind, uint32_t length) except? NULL
     cdef bint _emit_session(self) except -1

@@ -453,29 +453,25 @@ cdef class Mux:
                 self.tx = NULL
 
     cdef bint fill(self, size_t budget) except -1:
-        """Moves what waits into records until `budget` octets wait for the carrier. True when more could follow."""
-        cdef Stream s
-        cdef size_t limit
-        cdef size_t fresh_limit
+        """Moves what waits into records until about `budget` octets wait for the carrier. False when that was all."""
+        cdef size_t limit = self.tx_tail + budget
+        cdef size_t fresh_limit = self.tx_tail + budget // 2
         if self.closed or not self._emit_session():
-            return False
-        limit = self.tx_tail + budget
-        fresh_limit = self.tx_tail + budget // 2 + 1
-        while self.fresh.head is not None and not self.close_payload:
-            if self.cursor + self.tx_tail * (self.record == 0) >= fresh_limit and self.bulk.head is not None:
-                break
-            if self.cursor + self.tx_tail * (self.record == 0) >= limit:
+            return not self.closed
+        while self.fresh.head is not None and self._end() < (limit if self.bulk.head is None else fresh_limit):
+            if not self._emit(self.fresh.pop(), FRESH_QUANTUM):
                 return True
-            s = self.fresh.pop()
-            if not self._emit(s, FRESH_QUANTUM):
-                return False
-        while self.bulk.head is not None:
-            if self.cursor + self.tx_tail * (self.record == 0) >= limit:
+        while self.bulk.head is not None and self._end() < limit:
+            if not self._emit(self.bulk.pop(), BULK_QUANTUM if self.bulk.count > 1 else budget):
                 return True
-            s = self.bulk.pop()
-            if not self._emit(s, BULK_QUANTUM if self.bulk.head is not None else budget):
-                return False
-        return self.fresh.head is not None
+        return self.waiting()
+
+    cdef bint waiting(self) noexcept:
+        """Something is left to emit."""
+        return self.fresh.head is not None or self.bulk.head is not None
+
+    cdef size_t _end(self) noexcept:
+        return self.cursor if self.record else self.tx_tail
 
     cdef bint _emit_session(self) except -1:
         """Frames of stream 0; False when the buffer is full."""
@@ -554,7 +550,7 @@ cdef class Mux:
                 self._queue(s)
                 return False
             room = min(f.RECORD_MAX - (self.cursor - self.record), TX_SIZE - f.TAG_SIZE_AEGIS - self.cursor)
-            size = min(<size_t>s.credit, room - f.FRAME_HEADER, budget)
+            size = min(<size_t>s.credit, room - f.FRAME_HEADER, budget, <size_t>f.FRAME_MAX)
             got = self.pull(s, self.tx + self.cursor + f.FRAME_HEADER, size)
             if got > 0:
                 f.put_frame(self.tx + self.cursor, s.id, f.FRAME_DATA, <uint32_t>got)

@@ -491,12 +491,11 @@ cdef class Link(Mux):
     cdef bint transmit(self) except -1:
         """Fills records and sends them with one call; True when there is more and the carrier takes it."""
         cdef Py_ssize_t got
-        cdef bint more = False
         cdef size_t waiting
         if self.tx_blocked:
             return False
         if self.tx_head == self.tx_tail:
-            more = self.fill(self.budget)
+            self.fill(self.budget)
             self.seal_record()
         waiting = self.tx_tail - self.tx_head
         if not waiting:
@@ -522,7 +521,7 @@ cdef class Link(Mux):
             net.shutdown(self.fd, net.SHUT_WR)
             self.fail(None)
             return False
-        return more
+        return self.waiting()
 
     cdef int fail(self, object error) except -1:
         """The session is over: every stream is cut, never cleanly ended (section 4.5)."""

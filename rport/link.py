@@ -18,7 +18,7 @@ from rport.websocket import MessageReader
 
 KEEPALIVE = 25.0  # seconds between pings: below the shortest idle limits of NATs and proxies (30 s and up)
 PONG_TIMEOUT = 10.0  # seconds without a byte behind a ping: three lost retransmissions on a bad mobile link
-RECORD_MAX = 262144  # octets of plaintext, PROTOCOL.md section 4
+RECORD_MAX = 266240  # octets of plaintext, PROTOCOL.md section 4
 
 CLOSE_OK = 0
 CLOSE_PROTOCOL = 1

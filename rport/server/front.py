@@ -1,197 +1,237 @@
 """The front door: one port for the API and the tunnel (PROTOCOL.md, section 2).
 
-uvicorn parses HTTP; on an upgrade to `rport-v2` the socket is taken away from it, together with the bytes that came
-behind the request head. Everything before that is bounded: head size, header count, time, connections.
+uvicorn parses HTTP and runs the API. An upgrade to the tunnel is taken away from it: a duplicate of the socket's
+descriptor and the bytes that came behind the request head go to `on_link`; uvicorn's transport ends without a shutdown.
+Whatever comes before a whole head is bounded: its size, its number of headers, its time, and how many are waiting.
 """
 
 import asyncio
 import contextlib
-import os
+import enum
+import logging
 import socket
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
+from httptools import HttpParserError, HttpParserUpgrade
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from rport.server.gate import Gate
-from rport.websocket import SUBPROTOCOL, upgrade_response
+from rport.server.upgrade import Refusal, names_websocket, wants_websocket, websocket_key
+from rport.websocket import HEAD_MAX, HEADERS_MAX, upgrade_response
 
-HEAD_MAX = 16384  # octets of request line and headers together
-HEADERS_MAX = 64
 HEAD_TIMEOUT = 10.0  # seconds from accept to a whole head, however it trickles
 
+# (socket, early bytes, (address, port), leave). The receiver owns the socket, and calls `leave` once the peer is
+# authenticated or gone: until then it counts at the gate.
 OnLink = Callable[[socket.socket, bytes, tuple[str, int], Callable[[], None]], None]
+
+log = logging.getLogger("rport")
+
+
+class _Part(enum.Enum):
+    """Where in a request the parser is."""
+
+    IDLE = enum.auto()
+    HEAD = enum.auto()
+    BODY = enum.auto()
 
 
 def make_protocol(on_link: OnLink, gate: Gate | None = None, head_timeout: float = HEAD_TIMEOUT) -> type[Any]:
-    """uvicorn's `http=` class whose tunnels go to `on_link(socket, early bytes, peer, leave)`."""
-    return type(
-        "FrontDoor",
-        (RportHttp,),
-        {"on_link": staticmethod(on_link), "gate": gate or Gate(), "head_timeout": head_timeout},
-    )
+    """uvicorn's `http=` class whose tunnels go to `on_link`. `head_timeout` is in seconds."""
+    members = {"on_link": staticmethod(on_link), "gate": Gate() if gate is None else gate, "head_timeout": head_timeout}
+    return type("FrontDoor", (RportHttp,), members)
 
 
 class RportHttp(HttpToolsProtocol):
-    """HTTP by uvicorn; the upgrade by us."""
+    """HTTP by uvicorn; limits and the upgrade by us."""
 
     on_link: OnLink
     gate: Gate
     head_timeout: float
 
-    def connection_made(self, transport: Any) -> None:
-        peer = transport.get_extra_info("peername") or ("unix", 0)
-        self._peer = (str(peer[0]), int(peer[1]))
-        self._inside = self.gate.enter(self._peer[0])
-        self._timer: asyncio.TimerHandle | None = None
-        self._chunk = self._tail = b""
-        self._head_size = 0
-        self._taken = False
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        if not self._inside:
-            self._answer(503, "too many connections that are not logged in yet; try again in a moment")
-            return
-        self._timer = self.loop.call_later(self.head_timeout, self._too_slow)
+        self._peer = self.client or ("unknown", 0)
+        self._part = _Part.IDLE
+        self._head_size = 0  # bytes of this head that the parser has reported
+        self._quiet = 0  # bytes taken since it last reported any
+        self._key = ""
+        self._deaf = False  # whatever comes now is not for uvicorn
+        self._taken = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._counted = self.gate.enter(self._peer[0])
+        if self._counted:
+            self._start_timer()
+        else:
+            self._refuse(Refusal(503, "too many connections are not logged in yet; try again in a moment"))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._leave()
+        self._stop_timer()
+        if not self._taken:
+            self._leave()
         super().connection_lost(exc)
 
     def _leave(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if self._inside and not self._taken:
-            self._inside = False
+        """Count no longer at the gate. Idempotent."""
+        if self._counted:
+            self._counted = False
             self.gate.leave(self._peer[0])
-
-    def _too_slow(self) -> None:
-        self._answer(408, f"no whole request head within {self.head_timeout:g} s")
 
     # --- bytes in ------------------------------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
-        if self._taken or self.transport.is_closing():
+        if self._deaf:
             return
-        self._tail, self._chunk = (self._tail + self._chunk)[-3:], data
-        self._head_size += len(data)
-        super().data_received(data)
-        if self._taken or self.transport.is_closing() or not self._in_head():
-            return
-        if self._head_size > HEAD_MAX:
-            self._answer(431, f"the request head is over {HEAD_MAX} octets")
-        elif self._timer is None:  # a further request on this connection is as slow as it likes no more than the first
-            self._timer = self.loop.call_later(self.head_timeout, self._too_slow)
+        self._unset_keepalive_if_required()
+        self._quiet += len(data)
+        try:
+            self.parser.feed_data(data)
+            self._bound_head()
+        except HttpParserUpgrade as upgrade:
+            self._on_upgrade(data[upgrade.args[0] :])
+        except HttpParserError as error:
+            cause = error.__context__  # what one of our callbacks below raised
+            self._refuse(cause if isinstance(cause, Refusal) else Refusal(400, "this is not HTTP as it is spoken here"))
+        except Refusal as refusal:
+            self._refuse(refusal)
 
-    def _in_head(self) -> bool:
-        """No request is being answered, so what came last belongs to a head."""
-        return self.cycle is None or (self.cycle.response_complete and not self.pipeline)
+    def _bound_head(self) -> None:
+        """A head without an end, and one without haste. The parser reports a header only when it is whole."""
+        if self._part is _Part.BODY:
+            return
+        if self._quiet > HEAD_MAX:
+            raise Refusal(431, f"the request head is longer than {HEAD_MAX} bytes")
+        if self._timer is None and not self._pending():
+            self._start_timer()
+
+    def _count(self, size: int) -> None:
+        self._quiet = 0
+        self._head_size += size
+        if self._head_size > HEAD_MAX:
+            raise Refusal(431, f"the request head is longer than {HEAD_MAX} bytes")
+
+    def _pending(self) -> bool:
+        """A request has not got its whole answer."""
+        return self.cycle is not None and not self.cycle.response_complete
+
+    # --- the parser reports; a Refusal stops it ------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._head_size = len(self._chunk)
+        self._part = _Part.HEAD
+
+    def on_url(self, url: bytes) -> None:
+        self._count(len(url))
+        super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        self._count(len(name) + len(value) + 4)  # a colon, a space and the line's end
         super().on_header(name, value)
-        if len(self.headers) > HEADERS_MAX and not self.transport.is_closing():
-            self._answer(431, f"the request has over {HEADERS_MAX} headers")
+        if len(self.headers) > HEADERS_MAX:
+            raise Refusal(431, f"the request has more than {HEADERS_MAX} headers")
 
     def on_headers_complete(self) -> None:
-        if self.transport.is_closing():
-            return
-        if self._upgrades():
-            self._pending = self.cycle is not None and not self.cycle.response_complete
-            self._has_body = any(
-                name == b"transfer-encoding" or (name == b"content-length" and value.strip() != b"0")
-                for name, value in self.headers
-            )
-        super().on_headers_complete()
-        if not self._upgrades():
+        self._part = _Part.BODY
+        self._stop_timer()
+        if wants_websocket(self.headers):
+            self._check_upgrade()
+        else:
             self._leave()
+        super().on_headers_complete()
 
-    def _upgrades(self) -> bool:
-        return any(name == b"upgrade" for name, _ in self.headers)
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._part = _Part.IDLE
+        self._quiet = self._head_size = 0
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._part is _Part.BODY:  # nobody waits for the rest of a body that nobody wanted
+            self.transport.close()
 
     # --- the upgrade ---------------------------------------------------------------------------------------------
 
     def _should_upgrade(self) -> bool:
-        return self._upgrades()
+        return names_websocket(self.headers)
 
-    def handle_websocket_upgrade(self) -> None:
-        refusal = self._refusal()
-        if refusal is not None:
-            self._answer(*refusal)
+    def _check_upgrade(self) -> None:
+        if self._pending() or self.transport.get_write_buffer_size():
+            raise Refusal(400, "an upgrade must wait for the answers to the requests before it")
+        self._key = websocket_key(
+            self.parser.get_method(), self.parser.get_http_version(), self.headers, self.parser.should_upgrade()
+        )
+        if self.scheme == "https":  # a descriptor is not the whole connection there
+            raise Refusal(501, "a tunnel inside this server's own TLS is not supported yet")
+
+    def _on_upgrade(self, early: bytes) -> None:
+        if self._should_upgrade():
+            self._take_over(early)
+        else:  # h2c and the like are ignored (RFC 9110, section 7.8), but the parser reads no further
+            self._deaf = True
+            self.cycle.keep_alive = False
+
+    def _take_over(self, early: bytes) -> None:
+        """Answer 101 and keep the connection, while the transport lets its own descriptor go."""
+        try:
+            sock = _duplicate(self.transport.get_extra_info("socket"))
+        except OSError as error:
+            self._refuse(Refusal(503, f"no room for another connection: {error.strerror}"))
             return
-        self._take_over()
-
-    def _refusal(self) -> tuple[int, str] | None:
-        """Status and text for an upgrade that is not ours to make."""
-        fields = dict(self.headers)
-        offers = [offer.strip() for offer in fields.get(b"sec-websocket-protocol", b"").decode("latin-1").split(",")]
-        if fields.get(b"upgrade", b"").lower() != b"websocket":
-            return 400, "the only upgrade here is to websocket"
-        if SUBPROTOCOL not in offers:
-            if "rport-v1" in offers:
-                return (
-                    400,
-                    f"rport-v1 is the original program's protocol; this server speaks {SUBPROTOCOL}: use its client",
-                )
-            return 400, f"this server speaks the WebSocket subprotocol {SUBPROTOCOL}, which was not offered"
-        if fields.get(b"sec-websocket-version", b"").strip() != b"13":
-            return 426, "only WebSocket version 13 is spoken here"
-        if len(fields.get(b"sec-websocket-key", b"").strip()) != 24:
-            return 400, "Sec-WebSocket-Key is missing or not 16 octets in base64"
-        if self._has_body:
-            return 400, "an upgrade request has no body"
-        if self._pending:
-            return 400, "an upgrade while an earlier request is not answered yet"
-        if self.config.is_ssl:
-            return 501, "the tunnel over TLS is not there yet"
-        return None
-
-    def _take_over(self) -> None:
-        """Answer 101, then keep the connection and let uvicorn forget it."""
-        fields = dict(self.headers)
-        early = self._early()
-        answer = upgrade_response(fields[b"sec-websocket-key"].strip().decode("latin-1"))
-        self._unset_keepalive_if_required()
-        transport: Any = self.transport
-        sock = socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno()))
-        sock.setblocking(False)
+        self._deaf = self._taken = True
+        self.transport.pause_reading()  # at once: what comes next is not for this protocol
+        self.transport.abort()  # closes the descriptor; a close() would shut the connection down
+        answer = upgrade_response(self._key)
         sent = 0
-        with contextlib.suppress(OSError):  # a peer that has gone is noticed by the next read
+        with contextlib.suppress(OSError):
             sent = sock.send(answer)
-        transport.pause_reading()
-        self._taken = True
-        if self._timer is not None:
-            self._timer.cancel()
-        transport.abort()
         if sent == len(answer):
-            self.on_link(sock, early, self._peer, self._release)
-        else:
+            self.on_link(sock, early, self._peer, self._leave)
+        else:  # gone, or its window is closed to the very first bytes
             sock.close()
-            self._release()
+            self._leave()
 
-    def _release(self) -> None:
-        if self._inside:
-            self._inside = False
-            self.gate.leave(self._peer[0])
+    # --- the way out ---------------------------------------------------------------------------------------------
 
-    def _early(self) -> bytes:
-        """What came behind the head in the last segment; the blank line may have begun in the one before."""
-        return (self._tail + self._chunk).partition(b"\r\n\r\n")[2]
+    def _start_timer(self) -> None:
+        self._timer = self.loop.call_later(self.head_timeout, self._too_slow)
 
-    def _answer(self, status: int, text: str) -> None:
-        """A short refusal in plain text; the connection ends behind it."""
+    def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        body = (text + "\n").encode()
-        extra = "Sec-WebSocket-Version: 13\r\n" if status == 426 else ""
-        head = (
-            f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nContent-Type: text/plain; charset=utf-8\r\n"
-            f"Content-Length: {len(body)}\r\n{extra}Connection: close\r\n\r\n"
-        )
-        self.transport.write(head.encode() + body)
+
+    def _too_slow(self) -> None:
+        self._refuse(Refusal(408, f"no whole request head within {self.head_timeout:g} s"))
+
+    def _refuse(self, refusal: Refusal) -> None:
+        """Say why and close. A request before this one gets its own answer instead, and the connection ends with it."""
+        self._deaf = True
+        self._stop_timer()
+        log.info("%s: refused: %s", self._peer[0], refusal.text)
+        if self._pending() and not self.cycle.more_body:
+            self.cycle.keep_alive = False
+            return
+        if not self._pending() or not self.cycle.response_started:
+            self.transport.write(_answer(refusal))
         self.transport.close()
+
+
+def _duplicate(raw: Any) -> socket.socket:
+    """A descriptor of our own for the same connection. Raises OSError when there are too many."""
+    sock = socket.fromfd(raw.fileno(), raw.family, raw.type)
+    sock.setblocking(False)
+    return sock
+
+
+def _answer(refusal: Refusal) -> bytes:
+    body = refusal.text.encode() + b"\n"
+    fields = [
+        f"HTTP/1.1 {refusal.status} {HTTPStatus(refusal.status).phrase}",
+        "Content-Type: text/plain; charset=utf-8",
+        f"Content-Length: {len(body)}",
+        *(["Upgrade: websocket", "Sec-WebSocket-Version: 13"] if refusal.status == 426 else []),
+        "Connection: close" if refusal.status != 426 else "Connection: close, Upgrade",
+    ]
+    return "\r\n".join([*fields, "", ""]).encode() + body

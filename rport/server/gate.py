@@ -1,29 +1,44 @@
-"""How many connections may be unauthenticated at once, in all and from one address. Pure."""
+"""How many connections may be unauthenticated at once, in all and from one source. Pure."""
+
+import ipaddress
 
 TOTAL_MAX = 256
 SOURCE_MAX = 32  # a NAT full of honest clients reconnects in a burst; one attacker still leaves room for others
 
 
 class Gate:
-    """Counts those inside; enter() says no when one more would be too many."""
+    """Counts those inside. What enter() let in must leave() once."""
 
-    def __init__(self, total: int = TOTAL_MAX, per_source: int = SOURCE_MAX) -> None:
-        self.total, self.per_source = total, per_source
+    def __init__(self, max_total: int = TOTAL_MAX, max_per_source: int = SOURCE_MAX) -> None:
+        self._max_total, self._max_per_source = max_total, max_per_source
+        self._counts: dict[str, int] = {}
         self.inside = 0
-        self._by_source: dict[str, int] = {}
 
-    def enter(self, source: str) -> bool:
-        count = self._by_source.get(source, 0)
-        if self.inside >= self.total or count >= self.per_source:
+    def enter(self, address: str) -> bool:
+        """False, and nothing counted, when one more would be too many."""
+        source = source_of(address)
+        count = self._counts.get(source, 0)
+        if self.inside >= self._max_total or count >= self._max_per_source:
             return False
-        self._by_source[source] = count + 1
+        self._counts[source] = count + 1
         self.inside += 1
         return True
 
-    def leave(self, source: str) -> None:
-        count = self._by_source.get(source, 0)
-        if count <= 1:
-            self._by_source.pop(source, None)
-        else:
-            self._by_source[source] = count - 1
+    def leave(self, address: str) -> None:
+        """Raises KeyError for an address from which nobody is inside."""
+        source = source_of(address)
+        self._counts[source] -= 1
         self.inside -= 1
+        if not self._counts[source]:
+            del self._counts[source]
+
+
+def source_of(address: str) -> str:
+    """The unit that one host is given: an IPv4 address, or a whole /64 of IPv6."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if parsed.version == 4:
+        return str(parsed)
+    return str(parsed.ipv4_mapped or ipaddress.ip_address(int(parsed) >> 64 << 64))

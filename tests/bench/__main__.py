@@ -72,9 +72,10 @@ def _measure(setting: Setting, work: Work, peers: Sequence[Peer], results: Resul
             try:
                 results.add(work.name, peer.name, work.measure(setting, peer))
             except (ProgramFailed, OSError) as error:
-                print(f"  failed: {error}", file=sys.stderr, flush=True)
+                print(f"  {type(error).__name__}: {error}", file=sys.stderr, flush=True)
                 results.failures[work.name][peer.name] = str(error)
                 running.remove(peer)
+                setting.discard(peer)
 
 
 def _run(arguments: argparse.Namespace, results: Results) -> None:

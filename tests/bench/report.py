@@ -80,7 +80,9 @@ def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.replace("|", "/").split())[:200]
+    """The last line of a failure fits into a cell; the rest is in the JSON."""
+    last = text.strip().splitlines()[-1] if text.strip() else "no reason given"
+    return " ".join(last.replace("|", "/").split())[:200]
 
 
 def _goal_json(results: Results, goal: Goal) -> dict[str, object]:

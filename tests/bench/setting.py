@@ -25,14 +25,38 @@ class Scale:
     loaded: int
     long_path: int
     long_path_skip: int  # start of a long-path run that does not count, see works/long_path.py
-    heavy_rounds: int  # of the works that start processes for each round
+    heavy_rounds: int  # of the works whose rounds take long
     swarm_base: int  # idle clients before the measured ones
     swarm_more: int
     swarm_return: int  # clients that come back after a restart
 
 
-FULL = Scale(3, 4, 4, 2.0, 4, 6, 2, 3, 100, 300, 1000)
-QUICK = Scale(3, 1, 1, 0.5, 1, 2, 1, 1, 100, 100, 200)
+FULL = Scale(
+    rounds=3,
+    bulk=4,
+    requests=4,
+    ping=2.0,
+    loaded=4,
+    long_path=6,
+    long_path_skip=2,
+    heavy_rounds=3,
+    swarm_base=100,
+    swarm_more=300,
+    swarm_return=1000,
+)
+QUICK = Scale(
+    rounds=3,
+    bulk=1,
+    requests=1,
+    ping=0.5,
+    loaded=2,
+    long_path=1,
+    long_path_skip=1,
+    heavy_rounds=1,
+    swarm_base=100,
+    swarm_more=100,
+    swarm_return=200,
+)
 
 
 class Setting:
@@ -45,7 +69,7 @@ class Setting:
         self.pingpong = native.build("pingpong", self.directory)
         self.targets = start_targets(stack, self.directory, self.pingpong)
         self.long_paths = LongPaths(stack, self.directory)
-        self._shared: dict[str, Running] = {}
+        self._shared: dict[str, tuple[ExitStack, Running]] = {}
         self._count = 0
 
     def shared(self, peer: Peer) -> Running:
@@ -58,8 +82,13 @@ class Setting:
             except BaseException:
                 own.close()
                 raise
-            self._shared[peer.name] = running
-        return self._shared[peer.name]
+            self._shared[peer.name] = own, running
+        return self._shared[peer.name][1]
+
+    def discard(self, peer: Peer) -> None:
+        """Ends the shared instance of a peer that failed, so that the next work starts another."""
+        if peer.name in self._shared:
+            self._shared.pop(peer.name)[0].close()
 
     @contextmanager
     def fresh(self, peer: Peer, targets: Sequence[int], way: Callable[[int], int] | None = None) -> Iterator[Running]:

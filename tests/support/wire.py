@@ -36,7 +36,7 @@ class WirePeer:
         sock.settimeout(10)
         self.sock, self.client = sock, client
         self.sealer, self.opener = Seal(keys.cipher, keys.send_key), Seal(keys.cipher, keys.recv_key)
-        self.reader = MessageReader(262144 + 32, masked=not client)
+        self.reader = MessageReader(266240 + 32, masked=not client)
         self.reader.feed(rest)
         self.waiting: list[Frame] = []
 
@@ -162,6 +162,6 @@ def link_with_peer(pump: Pump, *, client: bool, cipher: str = "aegis256") -> tup
     link = Link(
         Seal(mine.cipher, mine.send_key), Seal(mine.cipher, mine.recv_key), client, pump, near.detach(), watcher
     )
-    link.set_record_limit(262144)
+    link.set_record_limit(266240)
     link.start()
     return link, watcher, WirePeer(far, theirs, client=not client)

@@ -1,5 +1,6 @@
 """The API's application: version 1 keeps the original program's routes."""
 
+import re
 from collections.abc import Awaitable
 from typing import Annotated, Any, Protocol
 
@@ -10,11 +11,19 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from rport.errors import UsageError
-from rport.remote import Remote
-from rport.server.api.docs import PAGE, PAGE_POLICY
+from rport.remote import ANY_HOST, Remote
+from rport.server.api.docs import PAGE, PAGE_HEADERS
 from rport.server.api.guard import Guard
 from rport.server.errors import ServerError, TunnelExists
 from rport.server.registry import Registry, Session, Tunnel
+
+# Spans and metrics for nobody cost a sixth of the API's speed, and its logs would carry error texts away.
+# A version of FastAPI that knows no telemetry passes the argument over.
+NO_TELEMETRY: dict[str, Any] = {
+    "telemetry": dict.fromkeys(("auto_configure", "tracing", "metrics", "logs", "operation_spans"), False)
+}
+
+_BRACKETED = re.compile(r"\[[^\[\]]*\]")
 
 
 class Service(Protocol):
@@ -65,21 +74,33 @@ def _session_view(session: Session) -> SessionView:
 
 
 def _parse(local: str, remote: str) -> Remote:
-    """Both query parameters are `[host:]port`. Raises UsageError naming the one that is wrong."""
-    for name, value in (("local", local), ("remote", remote)):
-        _, colon, port = value.rpartition(":")
-        if not port.isdecimal() or (colon and not value.startswith("[") and value.count(":") > 1):
-            raise UsageError(f"{name}={value!r}: give [HOST:]PORT, an IPv6 host in brackets")
-    target = remote if ":" in remote else f"0.0.0.0:{remote}"
-    return Remote.parse(f"{local}:{target}")
+    """Both query parameters are `[host:]port`. Raises UsageError that says which one is wrong, and why."""
+    listen = _parse_side("local", local, f"{local}:{ANY_HOST}:1")  # a local port may be 0, so it must stand as one
+    target = _parse_side("remote", remote, remote)
+    return Remote(listen.lhost, listen.lport, target.rhost, target.rport)
 
 
-def create_app(service: Service) -> Any:
+def _parse_side(name: str, value: str, spec: str) -> Remote:
+    """`spec` is `value` completed to a whole remote."""
+    if len(_BRACKETED.sub("", value).split(":")) > 2:
+        raise UsageError(f"{name}={value!r}: give [HOST:]PORT, an IPv6 host in brackets")
+    try:
+        return Remote.parse(spec)
+    except UsageError as error:
+        raise UsageError(f"{name}={value!r}: {str(error).removeprefix(f'remote {spec!r}: ')}") from None
+
+
+def create_app(service: Service) -> Guard:
     """The ASGI application, guarded."""
     app = FastAPI(
-        title="rport", version=service.version, docs_url=None, redoc_url=None, openapi_url="/api/openapi.json",
-        description="Sessions and tunnels of one rportd.",
-    )  # fmt: skip
+        title="rport",
+        version=service.version,
+        description="Sessions and tunnels of one rportd. Errors are JSON with an `error` text.",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/api/openapi.json",
+        **NO_TELEMETRY,
+    )
     _add_errors(app)
     _add_routes(app, service)
     return Guard(app)
@@ -105,15 +126,22 @@ def _add_errors(app: FastAPI) -> None:
     async def on_http(request: Request, error: HTTPException) -> Response:
         return JSONResponse({"error": str(error.detail)}, error.status_code, headers=error.headers)
 
+    @app.exception_handler(Exception)
+    async def on_bug(request: Request, error: Exception) -> Response:
+        return JSONResponse({"error": "internal error; the server's log has more"}, 500)  # never the text itself
+
+
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    400: {"model": Problem, "description": "A parameter is missing or cannot be parsed"},
+    403: {"model": Problem, "description": "Not allowed for this session, or refused by its client"},
+    404: {"model": Problem, "description": "No such session"},
+    409: {"model": Problem, "description": "The port cannot be listened on"},
+    "default": {"model": Problem, "description": "Any other error"},
+}
+THERE_ALREADY: dict[int | str, dict[str, Any]] = {204: {"description": "The very same tunnel is there already"}}
+
 
 def _add_routes(app: FastAPI, service: Service) -> None:
-    problems: dict[int | str, dict[str, Any]] = {
-        status: {"model": Problem, "description": text}
-        for status, text in (
-            (400, "Cannot be parsed"), (403, "Not allowed"), (404, "No such session"), (409, "The port is taken"),
-        )
-    }  # fmt: skip
-
     @app.get("/api/v1/status")
     async def status() -> Status:
         """Version and number of sessions."""
@@ -124,13 +152,11 @@ def _add_routes(app: FastAPI, service: Service) -> None:
         """All connected clients with their tunnels."""
         return [_session_view(session) for session in service.registry.list()]
 
-    @app.put("/api/v1/sessions/{session_id}/tunnels", responses={204: {"description": "There already"}, **problems})
+    @app.put("/api/v1/sessions/{session_id}/tunnels", responses=THERE_ALREADY | PROBLEMS)
     async def open_tunnel(
         session_id: str,
-        local: Annotated[
-            str, Query(description="where the server listens, `[host:]port`; port 0 = any", max_length=300)
-        ],
-        remote: Annotated[str, Query(description="what the client dials, `[host:]port`", max_length=300)],
+        local: Annotated[str, Query(description="where the server listens: [host:]port, 0 = any port", max_length=300)],
+        remote: Annotated[str, Query(description="what the client dials: [host:]port", max_length=300)],
     ) -> Opened:
         """Open a tunnel to a connected client."""
         tunnel = await service.open_tunnel(session_id, _parse(local, remote))
@@ -138,4 +164,4 @@ def _add_routes(app: FastAPI, service: Service) -> None:
 
     @app.get("/api/docs", include_in_schema=False)
     async def docs() -> HTMLResponse:
-        return HTMLResponse(PAGE, headers={"Content-Security-Policy": PAGE_POLICY})
+        return HTMLResponse(PAGE, headers=PAGE_HEADERS)

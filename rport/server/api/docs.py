@@ -1,23 +1,36 @@
-"""The API's documentation page: one self-contained page, no network but the server itself."""
+"""The API's documentation: one page that holds all it needs and renders openapi.json, without any other server."""
 
 import base64
 import hashlib
 
 _SCRIPT = """
-const text = (tag, value) => { const e = document.createElement(tag); e.textContent = value; return e; };
-fetch('/api/openapi.json').then(r => r.json()).then(doc => {
+const make = (tag, text, ...inner) => {
+  const e = document.createElement(tag);
+  e.textContent = text || '';
+  e.append(...inner);
+  return e;
+};
+const parameter = p => make('li', '', make('code', p.name), ' (' + p.in + ') ' + (p.description || ''));
+const answer = ([code, r]) => make('li', '', make('code', code), ' ' + r.description);
+const show = doc => {
   const main = document.querySelector('main');
-  main.append(text('h1', doc.info.title + ' API ' + doc.info.version), text('p', doc.info.description || ''));
-  for (const [path, methods] of Object.entries(doc.paths)) for (const [method, op] of Object.entries(methods)) {
-    main.append(text('h2', method.toUpperCase() + ' ' + path), text('p', op.description || op.summary || ''));
-    const list = document.createElement('ul');
-    for (const p of op.parameters || []) list.append(text('li', p.name + ' (' + p.in + '): ' + (p.description || '')));
-    for (const [code, r] of Object.entries(op.responses)) list.append(text('li', code + ': ' + r.description));
-    main.append(list);
-  }
-});
+  main.replaceChildren(make('h1', doc.info.title + ' API ' + doc.info.version), make('p', doc.info.description));
+  for (const [path, methods] of Object.entries(doc.paths))
+    for (const [method, op] of Object.entries(methods))
+      main.append(
+        make('h2', method.toUpperCase() + ' ' + path),
+        make('p', op.description || op.summary),
+        make('ul', '', ...(op.parameters || []).map(parameter)),
+        make('p', 'Answers:'),
+        make('ul', '', ...Object.entries(op.responses).map(answer)));
+};
+fetch('openapi.json').then(r => r.json()).then(show)
+  .catch(e => { document.querySelector('main').textContent = 'openapi.json cannot be shown: ' + e; });
 """
-_STYLE = "body{font:16px/1.5 sans-serif;max-width:50rem;margin:2rem auto;padding:0 1rem}h2{font:bold 1rem monospace}"
+_STYLE = (
+    ":root{color-scheme:light dark}body{font:1rem/1.5 system-ui,sans-serif;max-width:50rem;margin:2rem auto;"
+    "padding:0 1rem}h2,code{font-family:monospace}h2{font-size:1rem;margin-top:2rem}"
+)
 
 
 def _hash(text: str) -> str:
@@ -25,7 +38,15 @@ def _hash(text: str) -> str:
 
 
 PAGE = (
-    f"<!doctype html><meta charset=utf-8><title>rport API</title><style>{_STYLE}</style><main></main>"
-    f"<p><a href=/api/openapi.json>openapi.json</a></p><script>{_SCRIPT}</script>"
+    "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
+    f"<title>rport API</title><style>{_STYLE}</style><main>Loading</main>"
+    f"<p><a href=openapi.json>openapi.json</a></p><script>{_SCRIPT}</script></html>"
 )
-PAGE_POLICY = f"default-src 'none'; connect-src 'self'; script-src {_hash(_SCRIPT)}; style-src {_hash(_STYLE)}"
+PAGE_HEADERS = {
+    "Content-Security-Policy": (
+        f"default-src 'none'; connect-src 'self'; script-src {_hash(_SCRIPT)}; style-src {_hash(_STYLE)}; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}

@@ -1,67 +1,76 @@
-"""While no API credentials are configured, only this machine may ask (a pure ASGI layer)."""
+"""While no API credentials are configured, only this machine may ask (a pure ASGI layer).
+
+The peer's address alone would not do: a web page can make a browser on this machine ask (DNS rebinding), hence the
+Host; a proxy on this machine asks for others, hence no field that proxies add.
+"""
 
 import ipaddress
 import json
-from collections.abc import Awaitable, Callable, MutableMapping
+import re
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
 Scope = MutableMapping[str, Any]
 App = Callable[[Scope, Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]], Awaitable[None]]
 
-BODY_MAX = 65536
+BODY_MAX = 65536  # bytes; no route takes a body
 REFUSAL = (
-    "the API answers only its own machine while no API credentials are configured: ask from the server itself, "
-    "for example with curl http://127.0.0.1:PORT/api/v1/status"
+    "while no API credentials are configured, the API answers its own machine only, by the name localhost, 127.0.0.1 "
+    "or [::1]. Run curl on the server, or forward a port: ssh -L 8080:127.0.0.1:PORT SERVER, then http://localhost:8080"
 )
+
+_HOST = re.compile(rb"(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?", re.IGNORECASE)
+_PROXIED = {b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip"}
 
 
 def loopback_peer(client: Any) -> bool:
+    """`client` as ASGI gives it: an address and a port, or None."""
     try:
         address = ipaddress.ip_address(client[0])
     except (TypeError, IndexError, ValueError):
         return False
     mapped = getattr(address, "ipv4_mapped", None)
-    return (mapped or address).is_loopback
+    return bool((mapped or address).is_loopback)
 
 
-def acceptable_host(value: str) -> bool:
-    """A Host that no web page elsewhere can make a browser send (DNS rebinding)."""
-    host = value.rpartition(":")[0] if value.rpartition(":")[2].isdecimal() else value
-    host = host.removeprefix("[").removesuffix("]")
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+def from_here(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """One acceptable Host, and no trace of a proxy."""
+    hosts = [value for name, value in headers if name == b"host"]
+    proxied = any(name in _PROXIED for name, _ in headers)
+    return len(hosts) == 1 and _HOST.fullmatch(hosts[0]) is not None and not proxied
 
 
 class Guard:
-    """Answers 403 or 413 itself; lets the rest through."""
+    """Answers 403, 411 or 413 itself; lets the rest through."""
 
     def __init__(self, app: App) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         if scope["type"] == "http":
-            hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
-            if not loopback_peer(scope.get("client")) or len(hosts) != 1 or not acceptable_host(hosts[0]):
-                await _refuse(send, 403, REFUSAL)
-                return
-            if any(_too_long(name, value) for name, value in scope["headers"]):
-                await _refuse(send, 413, f"a request body has at most {BODY_MAX} octets")
-                return
-        await self.app(scope, receive, send)
+            headers = list(scope["headers"])
+            if not loopback_peer(scope.get("client")) or not from_here(headers):
+                return await _refuse(send, 403, REFUSAL)
+            for name, value in headers:
+                if name == b"transfer-encoding":
+                    return await _refuse(send, 411, "a request body needs a Content-Length")
+                if name == b"content-length" and _too_long(value):
+                    return await _refuse(send, 413, f"a request body has at most {BODY_MAX} bytes")
+        return await self.app(scope, receive, send)
 
 
-def _too_long(name: bytes, value: bytes) -> bool:
-    return name == b"transfer-encoding" or (
-        name == b"content-length" and not (value.isdigit() and int(value) <= BODY_MAX)
-    )
+def _too_long(value: bytes) -> bool:
+    # The length first: int() refuses thousands of digits.
+    return not value.isdigit() or len(value) > 20 or int(value) > BODY_MAX
 
 
 async def _refuse(send: Any, status: int, text: str) -> None:
+    """The connection ends with it: an unwanted body is not read, and a stranger holds nothing open."""
     body = json.dumps({"error": text}).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+        (b"connection", b"close"),
+    ]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

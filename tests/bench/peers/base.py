@@ -14,7 +14,7 @@ from tests.bench import procfs
 from tests.bench.ports import free_port, wait_listening
 from tests.bench.process import Process, run
 
-_SETTLE = 0.3  # seconds until helper processes that ended with their connections have been waited for
+_SETTLE = 0.15  # seconds until helper processes that ended with their connections have been waited for
 _SHORT = 10.0  # seconds for a helper program such as a key generator
 
 

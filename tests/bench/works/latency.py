@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.bench.peers import Peer, Running
-from tests.bench.setting import Setting
+from tests.bench.setting import Scale, Setting
 from tests.bench.tools import Iperf, Latency, run_ping
 from tests.bench.works.base import Metric, Sample, Work
 
@@ -38,6 +38,9 @@ class Loaded(Work):
     name = "latency-loaded"
     title = f"Ping-pong of 64 bytes beside {BULK_STREAMS} bulk streams to the visitor"
     metrics = (P50, P99, BULK_ALONE, BULK_BESIDE, BULK_KEPT)
+
+    def rounds(self, scale: Scale) -> int:
+        return scale.heavy_rounds
 
     def measure(self, setting: Setting, peer: Peer) -> Sample:
         running = setting.shared(peer)

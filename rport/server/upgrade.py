@@ -1,0 +1,75 @@
+"""Whether an HTTP request is a fitting way into the tunnel (PROTOCOL.md, section 2; RFC 6455, section 4.2.1). Pure."""
+
+import base64
+import binascii
+from collections.abc import Sequence
+
+from rport.websocket import SUBPROTOCOL
+
+Headers = Sequence[tuple[bytes, bytes]]  # names in lower case
+
+
+class Refusal(Exception):
+    """A request that is turned away: an HTTP status and a sentence for whoever reads the answer."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+        self.text = text
+
+
+def names_websocket(headers: Headers) -> bool:
+    """Its Upgrade field says so."""
+    return any(name == b"upgrade" and value.strip().lower() == b"websocket" for name, value in headers)
+
+
+def wants_websocket(headers: Headers) -> bool:
+    """It was sent as a WebSocket handshake, whatever a proxy on the way took out of it."""
+    return names_websocket(headers) or any(name == b"sec-websocket-key" for name, _ in headers)
+
+
+def websocket_key(method: bytes, version: str, headers: Headers, upgrades: bool) -> str:
+    """The key to answer. `upgrades`: the HTTP parser will stop behind this request. Raises Refusal."""
+    if method != b"GET" or version != "1.1":
+        raise Refusal(400, "the tunnel begins with a GET request in HTTP/1.1; a proxy may have changed it")
+    if not upgrades or not names_websocket(headers):
+        raise Refusal(400, "a field 'Upgrade: websocket' or 'Connection: Upgrade' is missing; a proxy may drop it")
+    if _has_body(headers):
+        raise Refusal(400, "an upgrade request has no body")
+    _check_subprotocol(_values(headers, b"sec-websocket-protocol"))
+    if _values(headers, b"sec-websocket-version") != ["13"]:
+        raise Refusal(426, "only version 13 of WebSocket is spoken here")
+    keys = _values(headers, b"sec-websocket-key")
+    if len(keys) != 1 or not _is_key(keys[0]):
+        raise Refusal(400, "Sec-WebSocket-Key must be there once: 16 bytes in base64")
+    return keys[0]
+
+
+def _values(headers: Headers, wanted: bytes) -> list[str]:
+    """All elements of a list field, which may be given more than once (RFC 9110, section 5.3)."""
+    text = ",".join(value.decode("latin-1") for name, value in headers if name == wanted)
+    return [item for part in text.split(",") if (item := part.strip(" \t"))]
+
+
+def _has_body(headers: Headers) -> bool:
+    return any(
+        name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0 \t"))
+        for name, value in headers
+    )  # fmt: skip
+
+
+def _check_subprotocol(offers: list[str]) -> None:
+    if SUBPROTOCOL in offers:
+        return
+    if "rport-v1" in offers:
+        raise Refusal(
+            400, f"rport-v1 is the original program's; {SUBPROTOCOL} is spoken here, by the client of this project"
+        )
+    raise Refusal(400, f"the WebSocket subprotocol that is spoken here is {SUBPROTOCOL}, which was not offered")
+
+
+def _is_key(text: str) -> bool:
+    try:
+        return len(base64.b64decode(text, validate=True)) == 16
+    except (binascii.Error, ValueError):
+        return False

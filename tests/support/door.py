@@ -1,0 +1,94 @@
+"""The front door on a free port, in a thread of its own, on either event loop."""
+
+import asyncio
+import contextlib
+import queue
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import uvicorn
+import uvloop
+
+from rport.server.front import make_protocol
+from rport.server.gate import Gate
+
+LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
+    "asyncio": asyncio.SelectorEventLoop,
+    "uvloop": uvloop.new_event_loop,
+}
+PATIENCE = 10.0  # seconds; only a failing test takes them
+
+
+@dataclass
+class Link:
+    """What on_link was given; the socket blocks, so that a test can simply use it."""
+
+    sock: socket.socket
+    early: bytes
+    peer: tuple[str, int]
+    leave: Callable[[], None]
+
+
+@dataclass
+class Door:
+    """A running server."""
+
+    port: int
+    gate: Gate
+    links: queue.Queue[Link] = field(default_factory=queue.Queue)
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)
+
+    def link(self) -> Link:
+        return self.links.get(timeout=PATIENCE)
+
+    def on_link(self, sock: socket.socket, early: bytes, peer: tuple[str, int], leave: Callable[[], None]) -> None:
+        sock.settimeout(PATIENCE)
+        self.links.put(Link(sock, early, peer, leave))
+
+
+@contextlib.contextmanager
+def open_door(app: Any, loop: str, gate: Gate | None = None, head_timeout: float = PATIENCE) -> Iterator[Door]:
+    """Serve `app` and take tunnels until the block ends."""
+    listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+    door = Door(listener.getsockname()[1], gate or Gate())
+    protocol = make_protocol(door.on_link, door.gate, head_timeout)
+    config = uvicorn.Config(app, http=protocol, ws="none", lifespan="off", log_config=None, timeout_graceful_shutdown=1)
+    server = uvicorn.Server(config)
+
+    def serve() -> None:
+        with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
+            runner.run(server.serve(sockets=[listener]))
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield door
+    finally:
+        server.should_exit = True
+        thread.join()
+        listener.close()
+        while not door.links.empty():
+            door.links.get().sock.close()
+
+
+def read_all(sock: socket.socket) -> bytes:
+    """Everything until the peer's end."""
+    parts = []
+    while part := sock.recv(65536):
+        parts.append(part)
+    return b"".join(parts)
+
+
+def read_head(sock: socket.socket) -> bytes:
+    """One HTTP head, and not a byte more."""
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        byte = sock.recv(1)
+        assert byte, f"ended within a head: {head!r}"
+        head += byte
+    return head

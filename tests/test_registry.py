@@ -1,0 +1,150 @@
+"""The registry and the gate: pure state."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rport.remote import Remote
+from rport.server.gate import Gate, source_of
+from rport.server.registry import Registry, Session, Tunnel
+
+
+def make_session(number: int, identity: str = "", *tunnels: Tunnel) -> Session:
+    return Session(
+        id=f"{number:064x}",
+        number=number,
+        version="0.1.0",
+        address=f"192.0.2.1:{number}",
+        user=None,
+        identity=identity or f"identity {number}",
+        connected_at=0.0,
+        tunnels={tunnel.id: tunnel for tunnel in tunnels},
+    )
+
+
+def make_tunnel(lhost: str, lport: int, port: int = 0) -> Tunnel:
+    return Tunnel(id=1, remote=Remote(lhost, lport, "0.0.0.0", 22), port=port or lport)
+
+
+def test_sessions_are_listed_in_the_order_in_which_they_came() -> None:
+    registry = Registry()
+    first, second = make_session(1), make_session(2)
+    registry.add(first)
+    registry.add(second)
+    assert registry.list() == [first, second]
+    assert len(registry) == 2
+    assert registry.get(second.id) is second
+    registry.remove(first.id)
+    assert registry.list() == [second]
+    assert registry.get(first.id) is None
+
+
+def test_removing_twice_does_nothing() -> None:
+    registry = Registry()
+    registry.add(make_session(1))
+    registry.remove(f"{1:064x}")
+    registry.remove(f"{1:064x}")
+    assert not registry.list()
+
+
+def test_a_successor_keeps_the_identity_when_the_dead_session_goes() -> None:
+    registry = Registry()
+    dead, alive = make_session(1, "same"), make_session(2, "same")
+    registry.add(dead)
+    registry.add(alive)
+    registry.remove(dead.id)
+    assert registry.find_by_identity("same") is alive
+    registry.remove(alive.id)
+    assert registry.find_by_identity("same") is None
+
+
+@pytest.mark.parametrize(
+    ("held", "wanted", "clash"),
+    [
+        ("0.0.0.0", "0.0.0.0", True),
+        ("0.0.0.0", "127.0.0.1", True),
+        ("127.0.0.1", "0.0.0.0", True),
+        ("127.0.0.1", "127.0.0.2", False),
+        ("127.0.0.1", "localhost", True),
+        ("::", "::1", True),
+        ("::", "0.0.0.0", False),
+        ("no address", "no address", True),
+    ],
+)
+def test_a_holder_is_found_where_the_addresses_overlap(held: str, wanted: str, clash: bool) -> None:
+    registry = Registry()
+    tunnel = make_tunnel(held, 2222)
+    session = make_session(1, "", tunnel)
+    registry.add(session)
+    assert registry.holder_of(wanted, 2222) == ((session, tunnel) if clash else None)
+    assert registry.holder_of(wanted, 2223) is None
+
+
+def test_a_holder_is_found_by_the_real_port() -> None:
+    registry = Registry()
+    tunnel = make_tunnel("0.0.0.0", 0, port=40001)
+    registry.add(make_session(1, "", tunnel))
+    assert registry.holder_of("0.0.0.0", 0) is None
+    found = registry.holder_of("0.0.0.0", 40001)
+    assert found is not None
+    assert found[1] is tunnel
+
+
+def test_an_identity_is_not_shown() -> None:
+    assert "hidden" not in repr(make_session(1, "hidden"))
+
+
+def test_the_gate_bounds_one_source() -> None:
+    gate = Gate(10, 2)
+    assert gate.enter("192.0.2.1")
+    assert gate.enter("192.0.2.1")
+    assert not gate.enter("192.0.2.1")
+    assert gate.enter("192.0.2.2")
+    gate.leave("192.0.2.1")
+    assert gate.enter("192.0.2.1")
+
+
+def test_the_gate_bounds_all_sources_together() -> None:
+    gate = Gate(2, 2)
+    assert gate.enter("192.0.2.1")
+    assert gate.enter("192.0.2.2")
+    assert not gate.enter("192.0.2.3")
+    gate.leave("192.0.2.2")
+    assert gate.enter("192.0.2.3")
+
+
+def test_nobody_leaves_who_is_not_inside() -> None:
+    gate = Gate()
+    with pytest.raises(KeyError):
+        gate.leave("192.0.2.1")
+    assert gate.inside == 0
+
+
+@pytest.mark.parametrize(
+    ("address", "source"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
+        ("fe80::1%eth0", "fe80::"),
+        ("unknown", "unknown"),
+    ],
+)
+def test_a_source_is_what_one_host_is_given(address: str, source: str) -> None:
+    assert source_of(address) == source
+
+
+@given(st.lists(st.tuples(st.booleans(), st.sampled_from(["192.0.2.1", "192.0.2.2", "2001:db8::1"]))))
+def test_the_gate_is_a_bounded_multiset(moves: list[tuple[bool, str]]) -> None:
+    gate = Gate(4, 3)
+    inside: list[str] = []
+    for enters, address in moves:
+        if enters:
+            room = len(inside) < 4 and inside.count(address) < 3
+            assert gate.enter(address) is room
+            if room:
+                inside.append(address)
+        elif address in inside:
+            gate.leave(address)
+            inside.remove(address)
+        assert gate.inside == len(inside)
