@@ -1,5 +1,6 @@
 """The front door, met by real sockets on both event loops."""
 
+import contextlib
 import hashlib
 import os
 import random
@@ -238,7 +239,7 @@ def test_a_tunnel_outlives_the_server(loop: str) -> None:
 @pytest.mark.parametrize(
     ("data", "status", "text"),
     [
-        (request(Sec_WebSocket_Protocol="rport-v1"), 400, b"rport-v1 is the original program's; rport-v2 is spoken here"),
+        (request(Sec_WebSocket_Protocol="rport-v1"), 400, b"is the original program's; rport-v2 is spoken here"),
         (request(Sec_WebSocket_Protocol="chat"), 400, b"rport-v2"),
         (request(Sec_WebSocket_Protocol="xrport-v2"), 400, b"rport-v2"),
         (request(Sec_WebSocket_Protocol=None), 400, b"rport-v2"),
@@ -290,6 +291,14 @@ def test_several_pending_requests_get_their_answers(door: Door) -> None:
     answer = refused(door, PLAIN + PLAIN.replace(b"/x", b"/y") + request())
     assert answer.count(b"HTTP/1.1 200 ") == 2
     assert answer.endswith(b"/y")
+
+
+def test_a_pipelined_body_may_come_late(door: Door) -> None:
+    with door.connect() as sock:
+        sock.sendall(PLAIN + b"PUT /y HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nz")
+        read_head(sock)
+        assert receive(sock, 2) == b"/x"
+        assert read_all(sock).endswith(b"/y")
 
 
 def test_another_upgrade_is_passed_over(door: Door) -> None:
@@ -364,13 +373,16 @@ def test_trickling_does_not_extend_the_time(loop: str) -> None:
                 assert sock.recv(1) == b"H"
                 break
             except TimeoutError:
-                sock.sendall(b"a")
+                with contextlib.suppress(ConnectionError):
+                    sock.sendall(b"a")
+            except ConnectionError:  # a reset, for the last of what was sent, overtook the answer
+                break
         assert time.monotonic() - begun < PATIENCE
 
 
 @pytest.mark.parametrize("drip", [b"G", b"\r\n"])
 def test_a_slow_second_head_is_cut(loop: str, drip: bytes) -> None:
-    with open_door(app, loop, head_timeout=0.05) as door, door.connect() as sock:
+    with open_door(app, loop, head_timeout=0.5) as door, door.connect() as sock:
         sock.sendall(PLAIN)
         read_head(sock)
         receive(sock, 2)

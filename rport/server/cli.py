@@ -87,6 +87,7 @@ async def serve(sock: socket.socket, pair: keys.KeyPair, auth: tuple[str, str] |
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # who asks is the TCP peer, whatever a header says
         timeout_graceful_shutdown=2,
     )
     server: Any = uvicorn.Server(config)

@@ -56,7 +56,7 @@ class RportHttp(HttpToolsProtocol):
         self._peer = self.client or ("unknown", 0)
         self._part = _Part.IDLE
         self._head_size = 0  # bytes of this head that the parser has reported
-        self._quiet = 0  # bytes taken since it last reported any
+        self._received = 0  # bytes since the request before, not counting the chunk that ended it
         self._key = ""
         self._deaf = False  # whatever comes now is not for uvicorn
         self._taken = False
@@ -85,7 +85,7 @@ class RportHttp(HttpToolsProtocol):
         if self._deaf:
             return
         self._unset_keepalive_if_required()
-        self._quiet += len(data)
+        self._received += len(data)
         try:
             self.parser.feed_data(data)
             self._bound_head()
@@ -101,13 +101,12 @@ class RportHttp(HttpToolsProtocol):
         """A head without an end, and one without haste. The parser reports a header only when it is whole."""
         if self._part is _Part.BODY:
             return
-        if self._quiet > HEAD_MAX:
+        if self._received > HEAD_MAX:
             raise Refusal(431, f"the request head is longer than {HEAD_MAX} bytes")
         if self._timer is None and not self._pending():
             self._start_timer()
 
     def _count(self, size: int) -> None:
-        self._quiet = 0
         self._head_size += size
         if self._head_size > HEAD_MAX:
             raise Refusal(431, f"the request head is longer than {HEAD_MAX} bytes")
@@ -144,11 +143,11 @@ class RportHttp(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         super().on_message_complete()
         self._part = _Part.IDLE
-        self._quiet = self._head_size = 0
+        self._received = self._head_size = 0
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        if self._part is _Part.BODY:  # nobody waits for the rest of a body that nobody wanted
+        if self._part is _Part.BODY and not self._pending():  # nobody waits for the rest of a body that nobody wanted
             self.transport.close()
 
     # --- the upgrade ---------------------------------------------------------------------------------------------

@@ -80,6 +80,8 @@ def _measure(setting: Setting, work: Work, peers: Sequence[Peer], results: Resul
 
 def _run(arguments: argparse.Namespace, results: Results) -> None:
     peers = _available(arguments.peers, results)
+    if arguments.quick:
+        results.notes.append(f"quick: short runs; {QUICK.swarm_return} clients come back, not {FULL.swarm_return}")
     with ExitStack() as stack:
         setting = Setting(stack, _scale(arguments))
         for name in WORKS:

@@ -1,12 +1,13 @@
 """Many rport clients in one process, to load a server: `python -m tests.bench.swarm PORT COUNT`.
 
-Each client is a whole Agent with a tunnel on a port that the server picks. Prints `up` each time all are connected and
-`down` each time none is any more. Ends on SIGTERM.
+Each client is a whole Agent with a tunnel on a port that the server picks. Prints `up` each time all tunnels are
+there and `down` each time no client is connected any more. Ends on SIGTERM.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import resource
 import signal
 import sys
@@ -23,16 +24,37 @@ _TARGET = "127.0.0.1:0:127.0.0.1:9"  # discard; nobody visits
 _POLL = 0.02  # seconds
 
 
-async def _report(agents: Sequence[Agent]) -> None:
-    """Prints the changes between all connected and none connected."""
+class _Tunnels(logging.Handler):
+    """Counts the lines by which clients say that a tunnel is there."""
+
+    count = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno == logging.INFO and record.msg.startswith("Tunnel "):
+            self.count += 1
+
+
+async def _report(agents: Sequence[Agent], tunnels: _Tunnels) -> None:
+    """Prints the changes between all there and none connected."""
     said = "down"
     while True:
         connected = sum(agent.session is not None for agent in agents)
-        now = "up" if connected == len(agents) else "down" if not connected else said
-        if now != said:
-            print(now, flush=True)
-            said = now
+        if said == "down" and connected == len(agents) <= tunnels.count:
+            said = "up"
+            print(said, flush=True)
+        elif said == "up" and not connected:
+            said, tunnels.count = "down", 0
+            print(said, flush=True)
         await asyncio.sleep(_POLL)
+
+
+def _count_tunnels() -> _Tunnels:
+    tunnels = _Tunnels()
+    log = logging.getLogger("rport")
+    log.addHandler(tunnels)
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    return tunnels
 
 
 async def _run(port: int, count: int) -> None:
@@ -40,7 +62,7 @@ async def _run(port: int, count: int) -> None:
     options = Options(address, [Remote.parse(_TARGET)], state_dir(), max_retry_interval=1.0)
     agents = [Agent(options) for _ in range(count)]
     tasks = [asyncio.ensure_future(agent.run()) for agent in agents]
-    report = asyncio.ensure_future(_report(agents))
+    report = asyncio.ensure_future(_report(agents, _count_tunnels()))
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     ended = asyncio.ensure_future(stop.wait())

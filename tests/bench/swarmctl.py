@@ -1,7 +1,7 @@
 """The benchmark's side of `tests.bench.swarm`, the program that runs many rport clients in one process.
 
 What is expected of it: `python -m tests.bench.swarm PORT COUNT` connects COUNT clients with one tunnel each to the
-server on loopback, prints a line `up` each time all of them are connected and `down` each time none of them is any
+server on loopback, prints a line `up` each time all tunnels are there and `down` each time none of them is any
 more, reconnects as a client does, and ends on SIGTERM.
 """
 

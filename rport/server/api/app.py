@@ -23,7 +23,7 @@ NO_TELEMETRY: dict[str, Any] = {
     "telemetry": dict.fromkeys(("auto_configure", "tracing", "metrics", "logs", "operation_spans"), False)
 }
 
-_BRACKETED = re.compile(r"\[[^\[\]]*\]")
+_SIDE = re.compile(r"((\[[^\[\]]*\]|(?![0-9]+:)[^:\[\]]+):)?[0-9]+")  # [HOST:]PORT
 
 
 class Service(Protocol):
@@ -82,7 +82,7 @@ def _parse(local: str, remote: str) -> Remote:
 
 def _parse_side(name: str, value: str, spec: str) -> Remote:
     """`spec` is `value` completed to a whole remote."""
-    if len(_BRACKETED.sub("", value).split(":")) > 2:
+    if not _SIDE.fullmatch(value):
         raise UsageError(f"{name}={value!r}: give [HOST:]PORT, an IPv6 host in brackets")
     try:
         return Remote.parse(spec)

@@ -1,0 +1,79 @@
+"""A TCP relay with faults: freeze, cut, corrupt the octet at an offset."""
+
+import contextlib
+import selectors
+import socket
+import threading
+
+
+class Relay:
+    """Carries connections from `self.port` to 127.0.0.1:`port`; `corrupt_at` counts octets towards the server."""
+
+    def __init__(self, port: int, corrupt_at: int | None = None) -> None:
+        self._to = port
+        self._corrupt_at = corrupt_at
+        self._running = threading.Event()
+        self._running.set()
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self.port = self._listener.getsockname()[1]
+        self._pairs: list[tuple[socket.socket, socket.socket]] = []
+        self._closed = False
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while not self._closed:
+            try:
+                near, _ = self._listener.accept()
+                far = socket.create_connection(("127.0.0.1", self._to))
+            except OSError:
+                continue
+            self._pairs.append((near, far))
+            threading.Thread(target=self._carry, args=(near, far), daemon=True).start()
+
+    def _carry(self, near: socket.socket, far: socket.socket) -> None:
+        with near, far:
+            self._copy(near, far)
+
+    def _copy(self, near: socket.socket, far: socket.socket) -> None:
+        offset = 0
+        with selectors.DefaultSelector() as selector, contextlib.suppress(OSError, ValueError):
+            selector.register(near, selectors.EVENT_READ, far)
+            selector.register(far, selectors.EVENT_READ, near)
+            while True:
+                for key, _ in selector.select(0.2):
+                    self._running.wait()
+                    sock = key.fileobj
+                    assert isinstance(sock, socket.socket)
+                    data = bytearray(sock.recv(65536))
+                    if not data:
+                        return
+                    if sock is near:
+                        at = -1 if self._corrupt_at is None else self._corrupt_at - offset
+                        if 0 <= at < len(data):
+                            data[at] ^= 0x40
+                        offset += len(data)
+                    key.data.sendall(data)
+
+    def freeze(self) -> None:
+        """Forward nothing; connections stay open and are still accepted."""
+        self._running.clear()
+
+    def thaw(self) -> None:
+        self._running.set()
+
+    def cut(self) -> None:
+        """End all connections that are there; new ones are carried."""
+        pairs, self._pairs = self._pairs, []
+        for pair in pairs:
+            for sock in pair:
+                with contextlib.suppress(OSError):
+                    sock.shutdown(socket.SHUT_RDWR)
+                sock.close()
+
+    def close(self) -> None:
+        self._closed = True
+        self._running.set()
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self.cut()

@@ -1,0 +1,283 @@
+"""The API behind a real front door, asked by http.client."""
+
+import http.client
+import json
+import re
+from base64 import b64encode
+from collections.abc import Iterator
+from hashlib import sha256
+from typing import Any
+
+import pytest
+
+from rport.remote import Remote
+from rport.server.api import create_app
+from rport.server.api.guard import BODY_MAX, from_here, loopback_peer
+from rport.server.errors import NotAllowed, PortUnavailable, SessionNotFound, TunnelExists
+from rport.server.registry import Registry, Session, Tunnel
+from tests.support.door import PATIENCE, Door, open_door
+
+SESSION = f"{7:064x}"
+
+
+class StubService:
+    """Opens what it is asked for, unless `error` is set."""
+
+    version = "1.2.3"
+
+    def __init__(self) -> None:
+        self.registry = Registry()
+        self.asked: list[tuple[str, Remote]] = []
+        self.error: Exception | None = None
+
+    async def open_tunnel(self, session_id: str, remote: Remote) -> Tunnel:
+        self.asked.append((session_id, remote))
+        if self.error is not None:
+            raise self.error
+        return Tunnel(id=5, remote=remote, port=remote.lport or 40000)
+
+
+@pytest.fixture(scope="module")
+def stub() -> StubService:
+    return StubService()
+
+
+@pytest.fixture(scope="module")
+def door(stub: StubService) -> Iterator[Door]:
+    with open_door(create_app(stub), "uvloop") as door:
+        yield door
+
+
+@pytest.fixture
+def service(stub: StubService) -> StubService:
+    stub.__init__()  # type: ignore[misc]
+    return stub
+
+
+class Answer:
+    """Status, headers and body of one request on a connection of its own."""
+
+    def __init__(self, door: Door, method: str, path: str, headers: dict[str, str], body: bytes | None) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", door.port, timeout=PATIENCE)
+        connection.request(method, path, body, headers)
+        answer = connection.getresponse()
+        self.status, self.headers, self.body = answer.status, answer.headers, answer.read()
+        connection.close()
+
+    @property
+    def json(self) -> Any:
+        assert self.headers["content-type"] == "application/json"
+        return json.loads(self.body)
+
+
+def ask(door: Door, path: str, method: str = "GET", body: bytes | None = None, **headers: str) -> Answer:
+    return Answer(door, method, path, {name.replace("_", "-"): value for name, value in headers.items()}, body)
+
+
+def put(door: Door, query: str, session: str = SESSION) -> Answer:
+    return ask(door, f"/api/v1/sessions/{session}/tunnels?{query}", "PUT")
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+def test_status_counts_the_sessions(door: Door, service: StubService) -> None:
+    assert ask(door, "/api/v1/status").json == {"version": "1.2.3", "sessions_count": 0}
+    service.registry.add(Session(SESSION, 1, "0.1.0", "192.0.2.1:5", None, "secret", 0.0))
+    assert ask(door, "/api/v1/status").json["sessions_count"] == 1
+
+
+def test_sessions_are_listed_with_ports_as_strings(door: Door, service: StubService) -> None:
+    tunnel = Tunnel(1, Remote("0.0.0.0", 0, "::1", 22), 40001)
+    service.registry.add(Session(SESSION, 1, "0.1.0", "192.0.2.1:5", "me", "secret", 0.0, {1: tunnel}))
+    answer = ask(door, "/api/v1/sessions")
+    assert answer.status == 200
+    assert answer.json == [
+        {
+            "id": SESSION,
+            "version": "0.1.0",
+            "address": "192.0.2.1:5",
+            "remotes": [{"lhost": "0.0.0.0", "lport": "40001", "rhost": "::1", "rport": "22"}],
+        }
+    ]
+
+
+# --- opening a tunnel ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("query", "remote"),
+    [
+        ("local=2222&remote=22", Remote("0.0.0.0", 2222, "0.0.0.0", 22)),
+        ("local=0&remote=22", Remote("0.0.0.0", 0, "0.0.0.0", 22)),
+        ("local=127.0.0.1:2222&remote=example.com:80", Remote("127.0.0.1", 2222, "example.com", 80)),
+        ("local=[::]:3000&remote=[::1]:3000", Remote("::", 3000, "::1", 3000)),
+        ("local=%5B%3A%3A%5D%3A1&remote=%5B%3A%3A1%5D%3A2", Remote("::", 1, "::1", 2)),
+    ],
+)
+def test_a_tunnel_is_opened(door: Door, service: StubService, query: str, remote: Remote) -> None:
+    answer = put(door, query)
+    assert answer.status == 200
+    assert answer.json == {
+        "success": 1,
+        "id": 5,
+        "lhost": remote.lhost,
+        "lport": str(remote.lport or 40000),
+        "rhost": remote.rhost,
+        "rport": str(remote.rport),
+    }
+    assert service.asked == [(SESSION, remote)]
+
+
+@pytest.mark.parametrize(
+    ("query", "text"),
+    [
+        ("", "local"),
+        ("local=2222", "remote: Field required"),
+        ("remote=22", "local: Field required"),
+        ("local=&remote=22", "local=''"),
+        ("local=2222&remote=", "remote='': give [HOST:]PORT"),
+        ("local=foo&remote=22", "local='foo'"),
+        ("local=2222&remote=foo", "remote='foo': give [HOST:]PORT"),
+        ("local=99999&remote=22", "local='99999': port 99999 is not from 0 to 65535"),
+        ("local=2222&remote=0", "remote='0': port 0 is not from 1 to 65535"),
+        ("local=2222&remote=-1", "remote='-1': give [HOST:]PORT"),
+        ("local=1:2222&remote=22", "local='1:2222'"),
+        ("local=2222&remote=1:22", "remote='1:22'"),
+        ("local=a:b:2222&remote=22", "local='a:b:2222': give [HOST:]PORT"),
+        ("local=2222&remote=3000:google.com:80", "remote='3000:google.com:80': give [HOST:]PORT"),
+        ("local=::1:2222&remote=22", "local='::1:2222': give [HOST:]PORT, an IPv6 host in brackets"),
+        ("local=[::1&remote=22", "local='[::1'"),
+        ("local=2222/udp&remote=22", "local='2222/udp'"),
+        ("local=2222&remote=22/udp", "remote='22/udp': give [HOST:]PORT"),
+        ("local=2222&remote=a/b:22", "remote='a/b:22': "),
+        ("local=2222&remote=[1::2::3]:22", "remote='[1::2::3]:22': '1::2::3' is no IPv6 address"),
+        ("local=%D9%A3&remote=22", "local='\u0663'"),
+        (f"local={'a' * 301}:1&remote=22", "local"),
+    ],
+)
+def test_bad_parameters_are_named(door: Door, service: StubService, query: str, text: str) -> None:
+    answer = put(door, query)
+    assert answer.status == 400
+    assert text in answer.json["error"]
+    assert not service.asked
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(SessionNotFound("no such one"), 404), (NotAllowed("no"), 403), (PortUnavailable("port 22 is in use"), 409)],
+)
+def test_errors_have_their_status(door: Door, service: StubService, error: Exception, status: int) -> None:
+    service.error = error
+    answer = put(door, "local=2222&remote=22")
+    assert (answer.status, answer.json) == (status, {"error": str(error)})
+
+
+def test_the_same_tunnel_again_has_no_content(door: Door, service: StubService) -> None:
+    service.error = TunnelExists("there already")
+    answer = put(door, "local=2222&remote=22")
+    assert (answer.status, answer.body) == (204, b"")
+
+
+def test_a_bug_is_not_told(door: Door, service: StubService) -> None:
+    service.error = RuntimeError("a secret")
+    answer = put(door, "local=2222&remote=22")
+    assert answer.status == 500
+    assert "secret" not in answer.json["error"]
+
+
+@pytest.mark.parametrize("path", ["/", "/api", "/api/v2/status", "/docs", "/openapi.json", "/redoc"])
+def test_unknown_paths_are_json_too(door: Door, path: str) -> None:
+    answer = ask(door, path)
+    assert (answer.status, answer.json) == (404, {"error": "Not Found"})
+
+
+def test_a_wrong_method_is_json_too(door: Door) -> None:
+    answer = ask(door, "/api/v1/status", "DELETE")
+    assert (answer.status, answer.json) == (405, {"error": "Method Not Allowed"})
+    assert answer.headers["allow"] == "GET"
+
+
+# --- documentation ---------------------------------------------------------------------------------------------------
+
+
+def test_the_description_names_what_can_come(door: Door) -> None:
+    description = ask(door, "/api/openapi.json").json
+    assert set(description["paths"]) == {
+        "/api/v1/status",
+        "/api/v1/sessions",
+        "/api/v1/sessions/{session_id}/tunnels",
+    }
+    answers = description["paths"]["/api/v1/sessions/{session_id}/tunnels"]["put"]["responses"]
+    assert set(answers) == {"200", "204", "400", "403", "404", "409", "default"}
+    assert "HTTPValidationError" not in description["components"]["schemas"]
+
+
+def test_the_page_needs_nobody_else(door: Door) -> None:
+    answer = ask(door, "/api/docs")
+    assert answer.status == 200
+    page, policy = answer.body.decode(), answer.headers["content-security-policy"]
+    assert "://" not in page
+    assert policy.startswith("default-src 'none'; connect-src 'self'; ")
+    assert "unsafe" not in policy
+    for tag in ("script", "style"):
+        (content,) = re.findall(f"<{tag}>(.*?)</{tag}>", page, re.DOTALL)
+        assert f"{tag}-src 'sha256-{b64encode(sha256(content.encode()).digest()).decode()}'" in policy
+
+
+# --- the guard -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:80", "127.0.0.1", "127.0.0.1:8080", "[::1]", "[::1]:8080"])
+def test_this_machine_is_served(door: Door, host: str) -> None:
+    assert ask(door, "/api/v1/status", Host=host).status == 200
+
+
+@pytest.mark.parametrize(
+    "host", ["", "evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "127.0.0.2", "::1", "localhost:x"]
+)
+@pytest.mark.parametrize("path", ["/api/v1/status", "/api/docs", "/none"])
+def test_other_names_are_refused(door: Door, host: str, path: str) -> None:
+    answer = ask(door, path, Host=host)
+    assert answer.status == 403
+    assert "ssh -L" in answer.json["error"]
+    assert answer.headers["connection"] == "close"
+
+
+@pytest.mark.parametrize("name", ["X-Forwarded-For", "Forwarded", "Via", "X-Real-IP"])
+def test_what_came_through_a_proxy_is_refused(door: Door, name: str) -> None:
+    assert Answer(door, "GET", "/api/v1/status", {name: "127.0.0.1"}, None).status == 403
+
+
+@pytest.mark.parametrize(
+    ("client", "here"),
+    [
+        (("127.0.0.1", 1), True),
+        (("127.8.9.1", 1), True),
+        (("::1", 1), True),
+        (("::ffff:127.0.0.1", 1), True),
+        (("192.0.2.1", 1), False),
+        (("::ffff:192.0.2.1", 1), False),
+        (("2001:db8::1", 1), False),
+        (("localhost", 1), False),
+        (("", 0), False),
+        (None, False),
+    ],
+)
+def test_a_loopback_peer(client: object, here: bool) -> None:
+    assert loopback_peer(client) is here
+
+
+def test_there_is_one_host() -> None:
+    assert from_here([(b"host", b"localhost")])
+    assert not from_here([])
+    assert not from_here([(b"host", b"localhost"), (b"host", b"localhost")])
+
+
+def test_a_body_is_bounded(door: Door) -> None:
+    small = ask(door, "/api/v1/status", body=b"x" * 100)
+    assert small.status == 200
+    answer = ask(door, "/api/v1/status", Content_Length=str(BODY_MAX + 1))
+    assert answer.status == 413
+    assert str(BODY_MAX) in answer.json["error"]
+    assert ask(door, "/api/v1/status", Transfer_Encoding="chunked").status == 411
