@@ -34,12 +34,12 @@ def alive(server: Server) -> bool:
 def test_garbage_is_refused_with_one_line(keep: Keep, tmp_path: Path) -> None:
     server = keep(Server(tmp_path))
     for _ in range(20):
-        with socket.create_connection(("127.0.0.1", server.port), timeout=10) as sock:
-            with contextlib.suppress(OSError):
-                sock.sendall(os.urandom(10_000))
-                sock.shutdown(socket.SHUT_WR)
-                while sock.recv(65536):
-                    pass
+        sock = socket.create_connection(("127.0.0.1", server.port), timeout=10)
+        with sock, contextlib.suppress(OSError):
+            sock.sendall(os.urandom(10_000))
+            sock.shutdown(socket.SHUT_WR)
+            while sock.recv(65536):
+                pass
     assert alive(server)
     assert "Traceback" not in server.log
 
