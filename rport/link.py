@@ -7,6 +7,7 @@ the on_* methods. Subclasses say what the control messages mean.
 import asyncio
 import logging
 import socket
+import time
 from collections.abc import Callable, Mapping
 
 from rport import control
@@ -39,6 +40,7 @@ class Session:
         self.error: Exception | None = None
         self.goodbye: tuple[int, str] | None = None
         self.rtt = 0.0
+        self._asked = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
     def send(self, message: Mapping[str, object]) -> None:
@@ -65,13 +67,14 @@ class Session:
         if not self.link.alive:
             return
         self.link.ping()
+        self._asked = time.monotonic()
         self._after(PONG_TIMEOUT, self._check, interval)
 
     def _check(self, interval: float, due: float) -> None:
         if not self.link.alive:
             return
         late = asyncio.get_running_loop().time() - due
-        if self.link.silence() < PONG_TIMEOUT:
+        if self.link.silence() < time.monotonic() - self._asked:  # something came since the ping
             self._after(max(interval - PONG_TIMEOUT, 1.0), self._ping, interval)
         elif late > 1.0:  # this process slept: what came meanwhile has not been looked at, so ask again
             self._ping(interval, due)

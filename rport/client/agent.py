@@ -8,7 +8,7 @@ import random
 import socket
 import time
 from collections.abc import Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,9 +59,10 @@ class Options:
 class ClientSession(Session):
     """One connection's worth of tunnels."""
 
-    def __init__(self, pump: Pump, dialled: Dialled, options: Options) -> None:
+    def __init__(self, pump: Pump, dialled: Dialled, options: Options, picked: dict[int, int]) -> None:
         super().__init__(pump, dialled.sock, dialled.keys, client=True)
         self.options = options
+        self.picked = picked  # by index of the remote, the port that the server picked
         self.welcomed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._names: dict[int, tuple[str, int]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -73,7 +74,7 @@ class ClientSession(Session):
             "type": "hello",
             "version": __version__,
             "identity": identity,
-            "remotes": [remote.to_wire() for remote in self.options.remotes],
+            "remotes": [self._wanted(ref) for ref in range(len(self.options.remotes))],
             "caps": [],
         }
         if self.options.user is not None:
@@ -107,6 +108,9 @@ class ClientSession(Session):
         ref = control.get_int(message, "ref", 0, len(self.options.remotes) - 1)
         remote = self.options.remotes[ref]
         if "error" in message:
+            if self.picked.pop(ref, None) is not None:  # taken meanwhile: any other will do
+                self.send({"type": "declare", "ref": ref, "remote": self._wanted(ref)})
+                return
             wait = min(self._waits.get(ref, RETRY_START / 2) * 2, PORT_RETRY_MAX)
             self._waits[ref] = wait
             log.error("Tunnel %s: %s; trying again", remote, control.get_str(message, "error"))
@@ -114,12 +118,19 @@ class ClientSession(Session):
             return
         self._waits.pop(ref, None)
         port = control.get_int(message, "lport", 1, 65535)
+        if not remote.lport:
+            self.picked[ref] = port
         self._serve(control.get_int(message, "id", 1, 2**32 - 1), dialled_host(remote), remote.rport)
         log.info("Tunnel %s", Remote(remote.lhost, port, dialled_host(remote), remote.rport))
 
     async def _declare_again(self, ref: int, wait: float) -> None:
         await asyncio.sleep(wait)
-        self.send({"type": "declare", "ref": ref, "remote": self.options.remotes[ref].to_wire()})
+        self.send({"type": "declare", "ref": ref, "remote": self._wanted(ref)})
+
+    def _wanted(self, ref: int) -> dict[str, object]:
+        """A declared remote; where the server was to pick the port, the one that it picked the last time."""
+        remote = self.options.remotes[ref]
+        return replace(remote, lport=remote.lport or self.picked.get(ref, 0)).to_wire()
 
     def _on_offer(self, message: control.Message) -> None:
         """A tunnel that somebody asked for at the server: this client's own rules decide."""
@@ -177,6 +188,7 @@ class Agent:
         self.options = options
         self.identity = os.urandom(32).hex()
         self.session: ClientSession | None = None
+        self._picked: dict[int, int] = {}
         self._ciphers = offer()
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
@@ -234,7 +246,7 @@ class Agent:
             except BaseException:
                 dialled.sock.close()
                 raise
-            session = ClientSession(pump, dialled, self.options)
+            session = ClientSession(pump, dialled, self.options, self._picked)
             session.hello(self.identity)
             session.link.start(dialled.early)
             async with asyncio.timeout(WELCOME_TIMEOUT):

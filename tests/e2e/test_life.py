@@ -1,5 +1,6 @@
 """Coming and going: reconnects, taken ports, logins, fingerprints, orderly stops."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -210,3 +211,21 @@ def test_suspended_client_works_after_waking(keep: Keep, tmp_path: Path) -> None
         os.kill(client.pid, signal.SIGCONT)
         sock.shutdown(socket.SHUT_WR)
         assert read_all(sock) == b"waits"
+
+
+def test_idle_sessions_stay(keep: Keep, tmp_path: Path) -> None:
+    """Pings are answered long before the timeout, which must not be taken for silence."""
+    server = keep(Server(tmp_path))
+    client = keep(Client(server, "--keepalive", "1s", state=tmp_path))
+    with contextlib.suppress(AssertionError):
+        client.wait_for("Disconnected", deadline=24)
+    assert "Disconnected" not in client.log
+
+
+def test_picked_port_is_kept_over_a_restart(keep: Keep, tmp_path: Path) -> None:
+    server = keep(Server(tmp_path))
+    client = keep(Client(server, "127.0.0.1:0:9", state=tmp_path))
+    port = client.tunnel_port()
+    server.stop()
+    keep(Server(tmp_path, port=server.port))
+    assert client.tunnel_port(2) == port
