@@ -99,6 +99,7 @@ cdef class Mux:
     cdef readonly uint64_t data_out
     cdef public size_t record_limit     # plaintext that the peer may put into one record now
     cdef double now
+    cdef double interactive_at      # when a small message last came on a stream that is not bulk
     cdef uint32_t next_id
     cdef uint32_t last_peer_id
     cdef int zombies            # streams gone whose last frame is not out yet
@@ -148,6 +149,7 @@ cdef class Mux:
     # inside
     cdef void _queue(self, Stream s) noexcept
     cdef void _leave(self, Stream s) except *
+    cdef bint interactive(self) noexcept
     cdef bint waiting(self) noexcept
     cdef size_t _end(self) noexcept
     cdef bint _room(self, size_t size) except -1
@@ -157,6 +159,8 @@ cdef class Mux:
     cdef bint _emit_data(self, Stream s, size_t budget) except -1
     cdef int _tune(self, Stream s) except -1
     cdef int64_t _first_window(self) noexcept
+    cdef int64_t _target(self, Stream s) noexcept
+    cdef int64_t _grant(self, Stream s) noexcept
     cdef int _dispatch(self, uint8_t *p, size_t size) except -1
     cdef int _frame_in(self, uint32_t stream, uint8_t kind, uint8_t *p, size_t size) except -1
     cdef int _session_frame(self, uint8_t kind, uint8_t *p, size_t size) except -1

@@ -44,6 +44,12 @@ cdef enum:
 # carries no more, but everything behind it waits.
 cdef double QUEUE_FLOOR = 0.0004
 
+# Small messages on a stream that never needed a bigger window: somebody waits for answers, for this long at least.
+cdef double INTERACTIVE = 0.05
+cdef enum:
+    INTERACTIVE_SIZE = 4096
+    QUICK_WINDOW = 131072
+
 
 cdef uintptr_t _address(str name) except 0:
     return int(_ffi.cast("uintptr_t", _ffi.addressof(_lib, name)))
@@ -327,10 +333,24 @@ cdef class Mux:
             return 0
         if s.epoch_octets >= s.window:
             self._tune(s)
-        if s.consumed * 4 >= s.window and (s.ours or s.accepted):
+        if (s.ours or s.accepted) and 4 * self._grant(s) >= self._target(s):
             s.want |= WANT_WINDOW
             self._queue(s)
         return 0
+
+    cdef int64_t _target(self, Stream s) noexcept:
+        """What the peer may have on its way to this stream now: the window, or only what fills the path while somebody
+        on this session waits for answers."""
+        if s.window <= f.WINDOW_START or self.rtt >= QUEUE_FLOOR or not self.interactive():
+            return s.window
+        return max(<int64_t>QUICK_WINDOW, <int64_t>(s.window * self.rtt / QUEUE_FLOOR))
+
+    cdef bint interactive(self) noexcept:
+        """Somebody waits for answers, so turns are to be short."""
+        return self.now - self.interactive_at < INTERACTIVE
+
+    cdef int64_t _grant(self, Stream s) noexcept:
+        return min(s.consumed, self._target(s) - s.allowance)
 
     cdef int finish(self, Stream s) except -1:
         """The stream leaves once both directions have ended and the local side has taken everything."""
@@ -509,6 +529,7 @@ cdef class Mux:
     cdef bint _emit(self, Stream s, size_t budget) except -1:
         """All that one stream has to say in its turn; False when the buffer is full (the stream stays queued)."""
         cdef uint8_t *p
+        cdef int64_t grant
         if not self._room(64 + (len(s.reason) if s.reason is not None else 0)):
             self._queue(s)
             return False
@@ -523,11 +544,12 @@ cdef class Mux:
         if s.want & WANT_ACCEPT:
             p = self._frame(s.id, f.FRAME_ACCEPT, 4)
             f.put32(p, <uint32_t>s.window)
-        if s.want & WANT_WINDOW and s.consumed > 0:
+        if s.want & WANT_WINDOW and self._grant(s) > 0:
+            grant = self._grant(s)
             p = self._frame(s.id, f.FRAME_WINDOW, 4)
-            f.put32(p, <uint32_t>s.consumed)
-            s.allowance += s.consumed
-            s.consumed = 0
+            f.put32(p, <uint32_t>grant)
+            s.allowance += grant
+            s.consumed -= grant
         if s.want & WANT_RESET:
             p = self._frame(s.id, f.FRAME_RESET, 1)
             p[0] = s.code
@@ -666,6 +688,8 @@ cdef class Mux:
             if s.fin_received or <int64_t>size > s.allowance or (s.ours and not s.accepted):
                 raise ProtocolError(f"DATA beyond the window or order of stream {stream}")
             s.allowance -= size
+            if size < INTERACTIVE_SIZE and s.window <= f.WINDOW_START:
+                self.interactive_at = self.now
             self.data_in += size
             s.touched = self.now
             return self.on_data(s, p, size)

@@ -26,6 +26,8 @@ cdef enum:
     RX_SIZE = 1376256           # a megabyte and the rest of a record: what one turn takes from the carrier
     TX_SIZE = 1376256           # as in _mux
     BUDGET_MIN = 65536
+    BUDGET_QUICK = 65536        # while somebody waits for answers: a turn of a tenth of a millisecond
+    RECEIVE_QUICK = 131072
     BUDGET_MAX = 1048576
     STASH_MAX = 16384
     ROUNDS = 16                 # of one turn
@@ -447,7 +449,7 @@ cdef class Link(Mux):
     cdef bint receive(self) except -1:
         """One recv from the carrier and all records that it completes; True when there may be more."""
         cdef Py_ssize_t got, done
-        cdef size_t held
+        cdef size_t held, size
         if self.rx == NULL:
             self.rx = self.pump.rx_pool.take()
             self.rx_head = self.rx_tail = 0
@@ -459,9 +461,12 @@ cdef class Link(Mux):
             memmove(self.rx, self.rx + self.rx_head, self.rx_tail - self.rx_head)
             self.rx_tail -= self.rx_head
             self.rx_head = 0
-        got = self.carrier_recv(self.rx + self.rx_tail, RX_SIZE - self.rx_tail)
+        size = RX_SIZE - self.rx_tail
+        if self.interactive():
+            size = min(size, <size_t>RECEIVE_QUICK)
+        got = self.carrier_recv(self.rx + self.rx_tail, size)
         if got > 0:
-            self.rx_ready = got == <Py_ssize_t>(RX_SIZE - self.rx_tail) or self.rx_hup
+            self.rx_ready = <size_t>got == size or self.rx_hup
             self.rx_tail += got
             self.carrier_in += got
             self.heard_at = self.now
@@ -495,7 +500,7 @@ cdef class Link(Mux):
         if self.tx_blocked:
             return False
         if self.tx_head == self.tx_tail:
-            self.fill(self.budget)
+            self.fill(min(self.budget, <size_t>BUDGET_QUICK) if self.interactive() else self.budget)
             self.seal_record()
         waiting = self.tx_tail - self.tx_head
         if not waiting:
