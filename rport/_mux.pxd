@@ -63,6 +63,7 @@ cdef class Stream:
     cdef int64_t consumed       # octets taken by the local side and not yet granted anew
     cdef int64_t epoch_octets   # taken since epoch_start: what the window is tuned by
     cdef double epoch_start
+    cdef uint8_t small          # DATA frames of a few octets in a row, up to 255
     cdef double touched         # when anything last moved, seconds
     cdef uint32_t want          # Want bits
     cdef int queue              # Queue: the ring the stream stands in
@@ -99,7 +100,7 @@ cdef class Mux:
     cdef readonly uint64_t data_out
     cdef public size_t record_limit     # plaintext that the peer may put into one record now
     cdef double now
-    cdef double interactive_at      # when a small message last came on a stream that is not bulk
+    cdef double interactive_at      # when a small message last came on a stream that carries only such
     cdef uint32_t next_id
     cdef uint32_t last_peer_id
     cdef int zombies            # streams gone whose last frame is not out yet

@@ -1,7 +1,7 @@
 CIPHERS: tuple[str, ...]
 
-def prefers_aegis() -> bool:
-    """True where AEGIS-256 seals faster than ChaCha20-Poly1305 (PROTOCOL.md, section 3)."""
+def preferred_ciphers() -> list[str]:
+    """The ciphers in the order of their speed here, ChaCha20-Poly1305 last (PROTOCOL.md, section 3.2)."""
 
 def constants() -> dict[str, int]:
     """The numbers of PROTOCOL.md that the core was compiled with."""

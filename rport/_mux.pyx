@@ -24,7 +24,7 @@ from rport.hkdf import hkdf
 if _lib.sodium_init() < 0:                      # without it AEGIS would silently be its slow software version
     raise ImportError("libsodium does not initialise")
 
-CIPHERS = ("aegis256", "chacha20poly1305")
+CIPHERS = ("aegis128l", "aegis256", "chacha20poly1305")
 
 cdef uint64_t RECORDS_PER_KEY = 1ULL << 32
 cdef uint64_t OCTETS_PER_KEY = 1ULL << 36       # 64 GiB
@@ -44,18 +44,22 @@ cdef enum:
 # carries no more, but everything behind it waits.
 cdef double QUEUE_FLOOR = 0.0004
 
-# Small messages on a stream that never needed a bigger window: somebody waits for answers, for this long at least.
+# A row of small messages on one stream, which a bulk stream's odd ends do not make: somebody waits for answers, for
+# this long at least.
 cdef double INTERACTIVE = 0.05
 cdef enum:
-    INTERACTIVE_SIZE = 4096
+    SMALL_SIZE = 4096
+    SMALL_ROW = 4
     QUICK_WINDOW = 131072
 
 
 cdef uintptr_t _address(str name) except 0:
     return int(_ffi.cast("uintptr_t", _ffi.addressof(_lib, name)))
 
-cdef aead_encrypt_t _aegis_encrypt = <aead_encrypt_t><void *>_address("crypto_aead_aegis256_encrypt")
-cdef aead_decrypt_t _aegis_decrypt = <aead_decrypt_t><void *>_address("crypto_aead_aegis256_decrypt")
+cdef aead_encrypt_t _aegis128l_encrypt = <aead_encrypt_t><void *>_address("crypto_aead_aegis128l_encrypt")
+cdef aead_decrypt_t _aegis128l_decrypt = <aead_decrypt_t><void *>_address("crypto_aead_aegis128l_decrypt")
+cdef aead_encrypt_t _aegis256_encrypt = <aead_encrypt_t><void *>_address("crypto_aead_aegis256_encrypt")
+cdef aead_decrypt_t _aegis256_decrypt = <aead_decrypt_t><void *>_address("crypto_aead_aegis256_decrypt")
 cdef aead_encrypt_t _chacha_encrypt = <aead_encrypt_t><void *>_address("crypto_aead_chacha20poly1305_ietf_encrypt")
 cdef aead_decrypt_t _chacha_decrypt = <aead_decrypt_t><void *>_address("crypto_aead_chacha20poly1305_ietf_decrypt")
 
@@ -64,8 +68,11 @@ cdef class Seal:
     def __init__(self, str cipher, bytes secret, double now=0.0):
         if len(secret) != 32:
             raise ValueError("a direction's secret has 32 octets")
-        if cipher == "aegis256":
-            self.encrypt, self.decrypt = _aegis_encrypt, _aegis_decrypt
+        if cipher == "aegis128l":
+            self.encrypt, self.decrypt = _aegis128l_encrypt, _aegis128l_decrypt
+            self.nonce_size, self.tag_size = 16, f.TAG_SIZE_AEGIS
+        elif cipher == "aegis256":
+            self.encrypt, self.decrypt = _aegis256_encrypt, _aegis256_decrypt
             self.nonce_size, self.tag_size = 32, f.TAG_SIZE_AEGIS
         elif cipher == "chacha20poly1305":
             self.encrypt, self.decrypt = _chacha_encrypt, _chacha_decrypt
@@ -140,10 +147,10 @@ cdef class Seal:
         self.next_key(now)
 
 
-def prefers_aegis():
-    """True where AEGIS-256 seals 16 KiB faster than ChaCha20-Poly1305, that is, where the CPU has AES (section 2.3)."""
-    cdef double aegis = _seal_time(Seal("aegis256", bytes(32)))
-    return aegis < _seal_time(Seal("chacha20poly1305", bytes(32)))
+def preferred_ciphers():
+    """The ciphers in the order of their speed here, up to ChaCha20-Poly1305, which every peer has (section 3.2)."""
+    cdef list order = sorted(CIPHERS, key=lambda cipher: _seal_time(Seal(cipher, bytes(32))))
+    return order[:order.index("chacha20poly1305") + 1]
 
 
 cdef double _seal_time(Seal seal) except -1:
@@ -563,7 +570,7 @@ cdef class Mux:
 
     cdef bint _emit_data(self, Stream s, size_t budget) except -1:
         """Lets the local side put its octets straight into the open record, up to `budget`."""
-        cdef size_t room, size
+        cdef size_t room, size, whole = budget
         cdef Py_ssize_t got
         while budget > 0:
             if s.credit <= 0:
@@ -583,10 +590,10 @@ cdef class Mux:
                 budget -= got
                 if s.want & WANT_DATA:
                     continue
-                s.bulk = False                  # the source is drained
+                s.bulk = whole - budget >= FRESH_QUANTUM        # drained, but what it had was much
                 return True
             s.want &= ~WANT_DATA
-            s.bulk = False
+            s.bulk = whole - budget >= FRESH_QUANTUM
             if got == PULL_EOF:
                 self._frame(s.id, f.FRAME_FIN, 0)
                 s.fin_sent = True
@@ -688,7 +695,11 @@ cdef class Mux:
             if s.fin_received or <int64_t>size > s.allowance or (s.ours and not s.accepted):
                 raise ProtocolError(f"DATA beyond the window or order of stream {stream}")
             s.allowance -= size
-            if size < INTERACTIVE_SIZE and s.window <= f.WINDOW_START:
+            if size >= SMALL_SIZE:
+                s.small = 0
+            elif s.small < SMALL_ROW:
+                s.small += 1
+            else:
                 self.interactive_at = self.now
             self.data_in += size
             s.touched = self.now

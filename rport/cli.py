@@ -1,7 +1,6 @@
 """What both programs' command lines share: parsing, the state directory, running to an exit code."""
 
 import argparse
-import difflib
 import os
 import sys
 from collections.abc import Callable, Coroutine, Sequence
@@ -15,7 +14,7 @@ class Parser(argparse.ArgumentParser):
     """Usage errors end with 1 and one line; `-x` and `--x` are the same; no abbreviations."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **options)
+        super().__init__(allow_abbrev=False, formatter_class=_help_formatter, **options)
 
     def option(self, name: str, *more: str, **options: Any) -> None:
         """Add `--name`, also as `-name`."""
@@ -31,6 +30,8 @@ class Parser(argparse.ArgumentParser):
         return found
 
     def _suggestion(self, word: str) -> str:
+        import difflib  # here: nothing else needs it
+
         known = sorted(name for name in self._option_string_actions if name.startswith("--"))
         near = difflib.get_close_matches("--" + word.lstrip("-").partition("=")[0], known, 1)
         return f"; did you mean {near[0]}?" if near else f"; see {self.prog} --help"
@@ -38,6 +39,15 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         print(f"{self.prog}: {message}", file=sys.stderr)
         sys.exit(UsageError.exit_code)
+
+
+def _help_formatter(prog: str) -> argparse.HelpFormatter:
+    """As wide as the terminal. argparse would load shutil, and with it the compression libraries, to find that out."""
+    try:
+        width = int(os.environ.get("COLUMNS") or os.get_terminal_size().columns)
+    except (ValueError, OSError):
+        width = 80
+    return argparse.RawDescriptionHelpFormatter(prog, width=max(width, 40) - 2)
 
 
 def state_dir() -> Path:

@@ -21,8 +21,7 @@ from rport.hkdf import hkdf
 
 PROTOCOL_NAME = "Noise_NX_25519_ChaChaPoly_BLAKE2b"
 PROLOGUE = b"rport-v2 " + PROTOCOL_NAME.encode()
-AEGIS256 = "aegis256"
-CHACHA20POLY1305 = "chacha20poly1305"  # every implementation has it: the choice where preferences differ
+CHACHA20POLY1305 = "chacha20poly1305"  # every implementation has it; nothing behind it in a list counts
 
 DH_LEN = 32
 HASH_LEN = 64
@@ -260,16 +259,21 @@ class Responder:
 
 
 def choose_cipher(offer: Sequence[str], supported: Sequence[str]) -> str:
-    """What both prefer, else ChaCha20-Poly1305: one side without hardware AES must not be made to do AEGIS.
+    """The first offered cipher that both sides put before ChaCha20-Poly1305, else that one: a side without hardware AES
+    must not be made to do AEGIS.
 
     Offered names that this side does not know are passed over. Raises HandshakeError when nothing is common.
     """
-    common = [cipher for cipher in offer if cipher in supported]
-    if common and common[0] == supported[0]:
-        return common[0]
-    if CHACHA20POLY1305 in common:
-        return CHACHA20POLY1305
+    for cipher in _up_to_chacha(offer):
+        if cipher in _up_to_chacha(supported):
+            return cipher
     raise HandshakeError("no common cipher")
+
+
+def _up_to_chacha(ciphers: Sequence[str]) -> Sequence[str]:
+    if CHACHA20POLY1305 not in ciphers:
+        return ciphers
+    return ciphers[: ciphers.index(CHACHA20POLY1305) + 1]
 
 
 def _read_offer(payload: bytes) -> list[str]:

@@ -10,10 +10,12 @@ from nacl.exceptions import CryptoError
 
 from rport import control, handshake
 from rport.errors import HandshakeError
-from rport.handshake import AEGIS256, CHACHA20POLY1305, CipherState, HandshakeState, Initiator, Responder
+from rport.handshake import CHACHA20POLY1305, CipherState, HandshakeState, Initiator, Responder
 
 VECTORS = Path(__file__).parent / "vectors"
+AEGIS128L, AEGIS256 = "aegis128l", "aegis256"
 BOTH = [AEGIS256, CHACHA20POLY1305]
+ALL = [AEGIS128L, *BOTH]
 STATIC = bytes(range(32))
 PUBLIC = bindings.crypto_scalarmult_base(STATIC)
 
@@ -135,6 +137,11 @@ def test_keys_are_not_printed() -> None:
         ([CHACHA20POLY1305], BOTH, CHACHA20POLY1305),
         (BOTH, [CHACHA20POLY1305], CHACHA20POLY1305),
         (["unheard-of", *BOTH], BOTH, AEGIS256),
+        (ALL, ALL, AEGIS128L),
+        (ALL, BOTH, AEGIS256),
+        ([AEGIS256, AEGIS128L, CHACHA20POLY1305], ALL, AEGIS256),
+        (ALL, [AEGIS128L, CHACHA20POLY1305, AEGIS256], AEGIS128L),
+        ([AEGIS256, CHACHA20POLY1305], [AEGIS128L, CHACHA20POLY1305, AEGIS256], CHACHA20POLY1305),
     ],
 )
 def test_choice(offer: list[str], supported: list[str], choice: str) -> None:

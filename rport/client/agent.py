@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from rport import __version__, control, known_servers
+from rport._mux import preferred_ciphers
 from rport._pump import Conn, Pump, Target
-from rport.client.dial import Address, Dialled, dial, offer
+from rport.client.dial import Address, Dialled, dial
 from rport.client.policy import Rule, dialled_host, refusal
 from rport.errors import (
     AuthFailed,
@@ -189,7 +190,7 @@ class Agent:
         self.identity = os.urandom(32).hex()
         self.session: ClientSession | None = None
         self._picked: dict[int, int] = {}
-        self._ciphers = offer()
+        self._ciphers = preferred_ciphers()
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
 

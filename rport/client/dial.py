@@ -7,7 +7,6 @@ import socket
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from rport._mux import prefers_aegis
 from rport.errors import ConnectError, LinkLost, ProtocolError, UsageError
 from rport.handshake import MESSAGE_MAX, HandshakeResult, Initiator
 from rport.link import read_message
@@ -61,11 +60,6 @@ class Dialled:
     early: bytes
 
 
-def offer() -> list[str]:
-    """The ciphers in this machine's order."""
-    return ["aegis256", "chacha20poly1305"] if prefers_aegis() else ["chacha20poly1305"]
-
-
 async def dial(address: Address, ciphers: list[str]) -> Dialled:
     """Connect and shake hands within CONNECT_TIMEOUT. Raises ConnectError, HandshakeError."""
     try:
@@ -94,7 +88,7 @@ async def _connect(address: Address) -> socket.socket:
         sock = socket.socket(family, kind, proto)
         sock.setblocking(False)
         try:
-            await loop.sock_connect(sock, where)
+            await loop.sock_connect(sock, (str(where[0]).encode(), *where[1:]))  # a text would load the IDNA tables
         except OSError as error:
             sock.close()
             reason = os.strerror(error.errno) if error.errno else str(error)

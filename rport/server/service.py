@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable
 
 from rport import __version__
-from rport._mux import prefers_aegis
+from rport._mux import preferred_ciphers
 from rport._pump import Pump
 from rport.errors import LinkLost, ProtocolError
 from rport.handshake import MESSAGE_MAX, Responder
@@ -39,7 +39,7 @@ class Service:
         self._sessions: dict[str, ServerSession] = {}
         self._numbers = 0
         self._tasks: set[asyncio.Task[None]] = set()
-        self._ciphers = ["aegis256", "chacha20poly1305"] if prefers_aegis() else ["chacha20poly1305"]
+        self._ciphers = preferred_ciphers()
 
     # --- the way in ----------------------------------------------------------------------------------------------
 
