@@ -64,6 +64,8 @@ cdef class Stream:
     cdef int64_t epoch_octets   # taken since epoch_start: what the window is tuned by
     cdef double epoch_start
     cdef uint8_t small          # DATA frames of a few octets in a row, up to 255
+    cdef readonly uint64_t data_in      # octets of DATA payload
+    cdef readonly uint64_t data_out
     cdef double touched         # when anything last moved, seconds
     cdef uint32_t want          # Want bits
     cdef int queue              # Queue: the ring the stream stands in

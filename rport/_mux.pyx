@@ -212,10 +212,6 @@ cdef class Mux:
         self.next_id = 1 if client else 2       # section 5: the client's numbers are odd, the server's even
         self.record_limit = f.CONTROL_MAX + f.FRAME_HEADER
 
-    def __dealloc__(self):
-        # tx_acquire's owner frees the buffer: a subclass that pools does so in its own close
-        pass
-
     # --- hooks -------------------------------------------------------------------------------------------------------
 
     cdef Stream make_stream(self):
@@ -587,6 +583,7 @@ cdef class Mux:
                 s.credit -= got
                 s.touched = self.now
                 self.data_out += got
+                s.data_out += got
                 budget -= got
                 if s.want & WANT_DATA:
                     continue
@@ -702,6 +699,7 @@ cdef class Mux:
             else:
                 self.interactive_at = self.now
             self.data_in += size
+            s.data_in += size
             s.touched = self.now
             return self.on_data(s, p, size)
         if kind == f.FRAME_WINDOW:

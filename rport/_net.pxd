@@ -9,6 +9,7 @@ cdef extern from *:
     #define _GNU_SOURCE
     #endif
     #include <errno.h>
+    #include <stdio.h>
     #include <fcntl.h>
     #include <string.h>
     #include <time.h>
@@ -78,6 +79,22 @@ cdef extern from *:
         }
         return 0;
     }
+    /* "1.2.3.4:5" or "[::1]:5"; empty when there is nobody any more */
+    static void rp_peer_name(int fd, char *out, size_t size) {
+        struct sockaddr_storage a; socklen_t n = sizeof a;
+        char host[INET6_ADDRSTRLEN];
+        out[0] = 0;
+        if (getpeername(fd, (struct sockaddr *)&a, &n)) return;
+        if (a.ss_family == AF_INET) {
+            struct sockaddr_in *v4 = (struct sockaddr_in *)&a;
+            if (inet_ntop(AF_INET, &v4->sin_addr, host, sizeof host))
+                snprintf(out, size, "%s:%d", host, ntohs(v4->sin_port));
+        } else if (a.ss_family == AF_INET6) {
+            struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)&a;
+            if (inet_ntop(AF_INET6, &v6->sin6_addr, host, sizeof host))
+                snprintf(out, size, "[%s]:%d", host, ntohs(v6->sin6_port));
+        }
+    }
     static int rp_family(const struct sockaddr_storage *a) { return a->ss_family; }
     static int rp_connect(int fd, const struct sockaddr_storage *a, int n) {
         return connect(fd, (const struct sockaddr *)a, n);
@@ -107,6 +124,7 @@ cdef extern from *:
     double rp_now() nogil
     int rp_descriptor_limit() nogil
     int rp_sockaddr(sockaddr_storage *out, const char *ip, int port, int scope) nogil
+    void rp_peer_name(int fd, char *out, size_t size) nogil
     int rp_family(const sockaddr_storage *a) nogil
     int rp_connect(int fd, const sockaddr_storage *a, int n) nogil
     uint8_t *rp_pages(size_t n) nogil

@@ -110,6 +110,7 @@ cdef class Link(Mux):
     cdef readonly uint64_t carrier_out
     cdef readonly double heard_at
     cdef readonly uint64_t opened
+    cdef public bint trace      # tell the owner about each stream
     cdef dict targets
     cdef set listeners
     cdef set draining           # conns whose stream has ended and whose backlog has not

@@ -14,6 +14,8 @@ class Owner(Protocol):
     def on_refused(self, tunnel: int, code: int, text: str) -> None: ...
     def on_goodbye(self, code: int, text: str) -> None: ...
     def on_closed(self, error: Exception | None) -> None: ...
+    def on_stream(self, conn: Conn, peer: str) -> None: ...
+    def on_stream_left(self, conn: Conn) -> None: ...
 
 class Pool:
     @property
@@ -54,7 +56,9 @@ class Listener:
         """Free the port; carried connections go on."""
 
 class Link(Mux):
-    """One session's carrier and the local sockets behind it."""
+    """One session's carrier and the local sockets behind it. With `trace` the owner hears of each stream."""
+
+    trace: bool
 
     @property
     def carrier_in(self) -> int: ...

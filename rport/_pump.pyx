@@ -343,7 +343,8 @@ cdef class Link(Mux):
     """One session: `fd` is the carrier's socket, which the link takes over.
 
     `owner` is told what happened: on_control(bytes), on_pong(seconds), on_refused(tunnel, code, text),
-    on_dial(conn, tunnel) and, once and last, on_closed(error or None, code, text).
+    on_dial(conn, tunnel), on_goodbye(code, text) and, once and last, on_closed(error or None); with `trace` also
+    on_stream(conn, peer) and on_stream_left(conn).
     """
 
     def __init__(self, Seal sealer, Seal opener, bint client, Pump pump, int fd, owner):
@@ -591,6 +592,8 @@ cdef class Link(Mux):
         if len(self.draining) >= DRAINING_MAX:
             return self.refuse(c, CODE_BUSY, b"too many connections are still ending")
         self.opened += 1
+        if self.trace:
+            self.owner.on_stream(c, "")
         c.target = <Target>self.targets[c.tunnel]
         if c.target is None:
             c.dialled_at = self.now + OPEN_TIMEOUT
@@ -664,8 +667,20 @@ cdef class Link(Mux):
             return 0
         c.fd = fd
         self.opened += 1
+        if self.trace:
+            self._tell_visitor(c)
         net.rp_nodelay(fd)
         return self.pump.register(fd, c, KIND_CONN, True)
+
+    def _tell_visitor(self, Conn c):
+        cdef char name[64]
+        net.rp_peer_name(c.fd, name, sizeof(name))
+        self.owner.on_stream(c, (<bytes>name).decode())
+
+    cdef void _leave(self, Stream s) except *:
+        Mux._leave(self, s)
+        if self.trace:
+            self.owner.on_stream_left(<Conn>s)
 
     cdef int conn_ready(self, Conn c, uint32_t flags) except -1:
         if c.connecting:

@@ -19,6 +19,8 @@ from rport.websocket import MessageReader
 
 KEEPALIVE = 25.0  # seconds between pings: below the shortest idle limits of NATs and proxies (30 s and up)
 PONG_TIMEOUT = 10.0  # seconds without a byte behind a ping: three lost retransmissions on a bad mobile link
+PING_PAUSE_MIN = 1.0  # seconds from one ping's check to the next ping
+CLOSE_TIMEOUT = 2.0  # seconds for a goodbye to reach the carrier
 RECORD_MAX = 266240  # octets of plaintext, PROTOCOL.md section 4
 
 CLOSE_OK = 0
@@ -33,9 +35,12 @@ log = logging.getLogger("rport")
 class Session:
     """One established session. `ended` is set once, with the reason as `error` (None = an orderly end)."""
 
+    name = "session"
+
     def __init__(self, pump: Pump, sock: socket.socket, keys: HandshakeResult, *, client: bool) -> None:
         sealer, opener = Seal(keys.cipher, keys.send_key), Seal(keys.cipher, keys.recv_key)
         self.link = Link(sealer, opener, client, pump, sock.detach(), self)
+        self.link.trace = log.isEnabledFor(logging.DEBUG)
         self.ended = asyncio.Event()
         self.error: Exception | None = None
         self.goodbye: tuple[int, str] | None = None
@@ -51,6 +56,12 @@ class Session:
             self.link.control(control.pack(message))
         except OverflowError as error:
             self.link.abort(ProtocolError(str(error)))
+
+    def close(self, code: int, text: str = "") -> None:
+        """Say goodbye behind all that is queued. A peer that does not take it is cut off after CLOSE_TIMEOUT."""
+        if self.link.alive:
+            self.link.finish_session(code, text)
+            asyncio.get_running_loop().call_later(CLOSE_TIMEOUT, self.link.abort, None)
 
     def start_keepalive(self, interval: float) -> None:
         """Ping after every `interval` seconds, 0 = never; the first goes out now and measures the round trip."""
@@ -75,7 +86,7 @@ class Session:
             return
         late = asyncio.get_running_loop().time() - due
         if self.link.silence() < time.monotonic() - self._asked:  # something came since the ping
-            self._after(max(interval - PONG_TIMEOUT, 1.0), self._ping, interval)
+            self._after(max(interval - PONG_TIMEOUT, PING_PAUSE_MIN), self._ping, interval)
         elif late > 1.0:  # this process slept: what came meanwhile has not been looked at, so ask again
             self._ping(interval, due)
         else:
@@ -85,19 +96,31 @@ class Session:
 
     def on_control(self, data: bytes) -> None:
         message = control.unpack(data)
-        self.on_message(control.get_str(message, "type"), message)
+        kind = control.get_str(message, "type")
+        log.debug("%s: message %r, %d octets", self.name, kind[:64], len(data))
+        if not self.link.closing:
+            self.on_message(kind, message)
 
     def on_message(self, kind: str, message: control.Message) -> None:
         raise NotImplementedError
 
     def on_pong(self, rtt: float) -> None:
         self.rtt = rtt
+        log.debug("%s: round trip %.1f ms", self.name, rtt * 1000)
 
     def on_dial(self, conn: Conn, tunnel: int) -> None:
         self.link.refuse_dial(conn, 2, "no such tunnel")
 
     def on_refused(self, tunnel: int, code: int, text: str) -> None:
         log.info("connection through tunnel %d refused: %s", tunnel, text)
+
+    def on_stream(self, conn: Conn, peer: str) -> None:
+        """Only where debug lines are wanted; `peer` is the visitor at the server, empty at the client."""
+        log.debug("%s: stream %d through tunnel %d%s", self.name, conn.id, conn.tunnel, peer and f" for {peer}")
+
+    def on_stream_left(self, conn: Conn) -> None:
+        how = "ended" if conn.fin_sent and conn.fin_received else "was cut"
+        log.debug("%s: stream %d %s, %d octets in, %d out", self.name, conn.id, how, conn.data_in, conn.data_out)
 
     def on_goodbye(self, code: int, text: str) -> None:
         self.goodbye = (code, text)

@@ -359,12 +359,12 @@ def test_a_second_head_is_counted_afresh(door: Door) -> None:
 
 @pytest.mark.parametrize("start", [b"", b"G", PLAIN[:-1], request()[:-1]])
 def test_a_slow_head_is_cut(loop: str, start: bytes) -> None:
-    with open_door(app, loop, head_timeout=0.05) as door:
+    with open_door(app, loop, timeout=0.05) as door:
         assert refused(door, start).startswith(b"HTTP/1.1 408 ")
 
 
 def test_trickling_does_not_extend_the_time(loop: str) -> None:
-    with open_door(app, loop, head_timeout=0.1) as door, door.connect() as sock:
+    with open_door(app, loop, timeout=0.1) as door, door.connect() as sock:
         begun = time.monotonic()
         sock.sendall(b"GET / HTTP/1.1\r\nX: ")
         sock.settimeout(0.01)
@@ -382,7 +382,7 @@ def test_trickling_does_not_extend_the_time(loop: str) -> None:
 
 @pytest.mark.parametrize("drip", [b"G", b"\r\n"])
 def test_a_slow_second_head_is_cut(loop: str, drip: bytes) -> None:
-    with open_door(app, loop, head_timeout=0.5) as door, door.connect() as sock:
+    with open_door(app, loop, timeout=0.5) as door, door.connect() as sock:
         sock.sendall(PLAIN)
         read_head(sock)
         receive(sock, 2)

@@ -22,13 +22,12 @@ from rport.errors import (
     ConnectError,
     FingerprintMismatch,
     LinkLost,
-    ProtocolError,
     Refused,
     RetriesExhausted,
     RportError,
 )
 from rport.keys import fingerprint, fingerprint_matches
-from rport.link import CLOSE_GOING_DOWN, KEEPALIVE, RECORD_MAX, Session
+from rport.link import CLOSE_GOING_DOWN, CLOSE_OK, KEEPALIVE, RECORD_MAX, Session
 from rport.remote import Remote
 
 WELCOME_TIMEOUT = 20.0  # seconds from the handshake to the server's answer; it may be checking a slow password hash
@@ -218,8 +217,8 @@ class Agent:
                 failures += 1
         finally:
             if self.session is not None:
-                self.session.link.finish_session(0, "client stops")
-                await asyncio.sleep(0)
+                self.session.close(CLOSE_OK, "the client stops")
+                await self.session.ended.wait()
             pump.close()
 
     async def _once(self, pump: Pump) -> RportError | None:
@@ -242,6 +241,7 @@ class Agent:
             started = time.monotonic()
             dialled = await dial(address, self._ciphers)
             latency = time.monotonic() - started
+            log.debug("Handshake done, %s", dialled.keys.cipher)
             try:
                 self._check_fingerprint(dialled)
             except BaseException:
@@ -315,6 +315,3 @@ class Agent:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(delay):
                 await self._hurry.wait()
-
-
-__all__ = ["Agent", "ClientSession", "Options", "ProtocolError"]

@@ -18,14 +18,12 @@ from httptools import HttpParserError, HttpParserUpgrade
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from rport.server.gate import Gate
-from rport.server.upgrade import Refusal, names_websocket, wants_websocket, websocket_key
+from rport.server.upgrade import Arrival, Refusal, names_websocket, wants_websocket, websocket_key
 from rport.websocket import HEAD_MAX, HEADERS_MAX, upgrade_response
 
-HEAD_TIMEOUT = 10.0  # seconds from accept to a whole head, however it trickles
+ADMISSION_TIMEOUT = 10.0  # seconds from accept to an authenticated peer; the request's head is part of it
 
-# (socket, early bytes, (address, port), leave). The receiver owns the socket, and calls `leave` once the peer is
-# authenticated or gone: until then it counts at the gate.
-OnLink = Callable[[socket.socket, bytes, tuple[str, int], Callable[[], None]], None]
+OnLink = Callable[[Arrival], None]
 
 log = logging.getLogger("rport")
 
@@ -38,9 +36,9 @@ class _Part(enum.Enum):
     BODY = enum.auto()
 
 
-def make_protocol(on_link: OnLink, gate: Gate | None = None, head_timeout: float = HEAD_TIMEOUT) -> type[Any]:
-    """uvicorn's `http=` class whose tunnels go to `on_link`. `head_timeout` is in seconds."""
-    members = {"on_link": staticmethod(on_link), "gate": Gate() if gate is None else gate, "head_timeout": head_timeout}
+def make_protocol(on_link: OnLink, gate: Gate | None = None, timeout: float = ADMISSION_TIMEOUT) -> type[Any]:
+    """uvicorn's `http=` class whose tunnels go to `on_link`. `timeout` in seconds."""
+    members = {"on_link": staticmethod(on_link), "gate": Gate() if gate is None else gate, "admission_timeout": timeout}
     return type("FrontDoor", (RportHttp,), members)
 
 
@@ -49,7 +47,7 @@ class RportHttp(HttpToolsProtocol):
 
     on_link: OnLink
     gate: Gate
-    head_timeout: float
+    admission_timeout: float
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -120,6 +118,8 @@ class RportHttp(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._part = _Part.HEAD
+        if self._timer is None:  # not the connection's first request, whose time began with the connection
+            self._deadline = self.loop.time() + self.admission_timeout
 
     def on_url(self, url: bytes) -> None:
         self._count(len(url))
@@ -186,7 +186,7 @@ class RportHttp(HttpToolsProtocol):
         with contextlib.suppress(OSError):
             sent = sock.send(answer)
         if sent == len(answer):
-            self.on_link(sock, early, self._peer, self._leave)
+            self.on_link(Arrival(sock, early, self._peer, self._deadline, self._leave))
         else:  # gone, or its window is closed to the very first bytes
             sock.close()
             self._leave()
@@ -194,7 +194,8 @@ class RportHttp(HttpToolsProtocol):
     # --- the way out ---------------------------------------------------------------------------------------------
 
     def _start_timer(self) -> None:
-        self._timer = self.loop.call_later(self.head_timeout, self._too_slow)
+        self._deadline = self.loop.time() + self.admission_timeout
+        self._timer = self.loop.call_at(self._deadline, self._too_slow)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
@@ -202,7 +203,7 @@ class RportHttp(HttpToolsProtocol):
             self._timer = None
 
     def _too_slow(self) -> None:
-        self._refuse(Refusal(408, f"no whole request head within {self.head_timeout:g} s"))
+        self._refuse(Refusal(408, f"no whole request head within {self.admission_timeout:g} s"))
 
     def _refuse(self, refusal: Refusal) -> None:
         """Say why and close. A request before this one gets its own answer instead, and the connection ends with it."""

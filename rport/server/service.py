@@ -3,8 +3,6 @@
 import asyncio
 import contextlib
 import logging
-import socket
-from collections.abc import Callable
 
 from rport import __version__
 from rport._mux import preferred_ciphers
@@ -17,9 +15,9 @@ from rport.remote import Remote
 from rport.server import registry
 from rport.server.errors import SessionNotFound
 from rport.server.session import ServerSession
+from rport.server.upgrade import Arrival
 from rport.websocket import MessageReader, encode_message
 
-ADMISSION_TIMEOUT = 10.0  # seconds from the upgrade to an accepted hello, however the bytes trickle
 DRAIN_TIME = 10.0  # seconds that carried connections get to end when the server stops
 
 log = logging.getLogger("rport")
@@ -43,39 +41,39 @@ class Service:
 
     # --- the way in ----------------------------------------------------------------------------------------------
 
-    def on_link(self, sock: socket.socket, early: bytes, peer: tuple[str, int], leave: Callable[[], None]) -> None:
-        """The front door hands over an upgraded connection; `leave` frees its place among the unauthenticated."""
-        task = asyncio.get_running_loop().create_task(self._welcome(sock, early, peer, leave))
+    def on_link(self, arrival: Arrival) -> None:
+        """The front door hands over an upgraded connection."""
+        task = asyncio.get_running_loop().create_task(self._welcome(arrival))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _welcome(
-        self, sock: socket.socket, early: bytes, peer: tuple[str, int], leave: Callable[[], None]
-    ) -> None:
+    async def _welcome(self, arrival: Arrival) -> None:
         session: ServerSession | None = None
         try:
-            async with asyncio.timeout(ADMISSION_TIMEOUT):
-                session = await self._shake_hands(sock, early, peer)
+            async with asyncio.timeout_at(arrival.deadline):
+                session = await self._shake_hands(arrival)
                 await session.admitted.wait()
         except TimeoutError:
-            log.warning("%s: not admitted within %g s", peer[0], ADMISSION_TIMEOUT)
+            log.warning("%s: no accepted hello in time", arrival.peer[0])
             if session is not None:
                 session.link.abort(None)
         except (ProtocolError, LinkLost) as error:
-            log.warning("%s: %s", peer[0], error)
+            log.warning("%s: %s", arrival.peer[0], error)
         finally:
-            leave()
-            sock.close()  # a session has detached it
+            arrival.leave()
+            arrival.sock.close()  # a session has detached it
 
-    async def _shake_hands(self, sock: socket.socket, early: bytes, peer: tuple[str, int]) -> ServerSession:
+    async def _shake_hands(self, arrival: Arrival) -> ServerSession:
+        sock = arrival.sock
         sock.setblocking(False)
         responder = Responder(self.key.private, self._ciphers)
         reader = MessageReader(MESSAGE_MAX, masked=True)
-        reader.feed(early)
+        reader.feed(arrival.early)
         responder.read_message1(await read_message(sock, reader))
         with contextlib.suppress(OSError):
             await asyncio.get_running_loop().sock_sendall(sock, encode_message(responder.message2(), masked=False))
-        session = ServerSession(self, self.pump, sock, responder.result, peer)
+        session = ServerSession(self, self.pump, sock, responder.result, arrival.peer)
+        log.debug("%s: handshake with %s done, %s", session.name, arrival.peer[0], responder.result.cipher)
         session.link.start(reader.rest)
         return session
 
@@ -123,10 +121,8 @@ class Service:
         while self._streams() and asyncio.get_running_loop().time() < deadline:
             await asyncio.sleep(0.05)
         for session in list(self._sessions.values()):
-            session.link.finish_session(CLOSE_GOING_DOWN, "the server is going down")
-        ends = [asyncio.ensure_future(session.ended.wait()) for session in self._sessions.values()]
-        if ends:
-            await asyncio.wait(ends, timeout=2.0)
+            session.close(CLOSE_GOING_DOWN, "the server is going down")
+        await asyncio.gather(*(session.ended.wait() for session in self._sessions.values()))
         self.pump.close()
 
     def _streams(self) -> int:

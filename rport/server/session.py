@@ -1,7 +1,6 @@
 """One client's session at the server: admission, its tunnels, its end."""
 
 import asyncio
-import contextlib
 import hmac
 import logging
 import secrets
@@ -71,8 +70,7 @@ class ServerSession(Session):
         old = self.service.by_identity(identity, user)
         if old is not None:
             log.info("%s: takes over from %s", self.name, old.name)
-            old.link.finish_session(CLOSE_REPLACED, "the same client connected again")
-            old.link.abort(None)
+            old.yield_to_successor()
         self.record = registry.Session(
             id=secrets.token_hex(32),
             number=int(self.name.partition("#")[2]),
@@ -102,7 +100,7 @@ class ServerSession(Session):
     def refuse(self, code: str, text: str) -> None:
         """Say why, then end the session."""
         self.send({"type": "refuse", "code": code, "message": text})
-        self.link.finish_session(CLOSE_REFUSED, text)
+        self.close(CLOSE_REFUSED, text)
 
     # --- tunnels -------------------------------------------------------------------------------------------------
 
@@ -170,6 +168,13 @@ class ServerSession(Session):
         for listener in self._listeners.values():
             listener.close()
 
+    def yield_to_successor(self) -> None:
+        """The same client is there on a new connection: its ports are free at once, whatever becomes of this one."""
+        assert self.record is not None
+        self.stop_listening()
+        self.record.tunnels.clear()
+        self.close(CLOSE_REPLACED, "the same client connected again")
+
     # --- the end -------------------------------------------------------------------------------------------------
 
     def on_refused(self, tunnel: int, code: int, text: str) -> None:
@@ -189,5 +194,4 @@ class ServerSession(Session):
             log.info("%s: Closed (%s)", self.name, reason)
         elif error is not None:
             log.warning("%s: %s: %s", self.name, self.peer[0], error)
-        with contextlib.suppress(Exception):
-            self.admitted.set()
+        self.admitted.set()

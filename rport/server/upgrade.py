@@ -2,11 +2,25 @@
 
 import base64
 import binascii
-from collections.abc import Sequence
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from rport.websocket import SUBPROTOCOL
 
 Headers = Sequence[tuple[bytes, bytes]]  # names in lower case
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A connection that was upgraded. Its receiver owns the socket, and calls `leave` once the peer is authenticated or
+    gone: until then it counts at the gate. `deadline` is in the loop's time; `early` came behind the request's head."""
+
+    sock: socket.socket
+    early: bytes
+    peer: tuple[str, int]
+    deadline: float
+    leave: Callable[[], None]
 
 
 class Refusal(Exception):

@@ -1,6 +1,5 @@
 """Coming and going: reconnects, taken ports, logins, fingerprints, orderly stops."""
 
-import contextlib
 import os
 import signal
 import socket
@@ -213,13 +212,24 @@ def test_suspended_client_works_after_waking(keep: Keep, tmp_path: Path) -> None
         assert read_all(sock) == b"waits"
 
 
-def test_idle_sessions_stay(keep: Keep, tmp_path: Path) -> None:
-    """Pings are answered long before the timeout, which must not be taken for silence."""
-    server = keep(Server(tmp_path))
-    client = keep(Client(server, "--keepalive", "1s", state=tmp_path))
-    with contextlib.suppress(AssertionError):
-        client.wait_for("Disconnected", deadline=24)
-    assert "Disconnected" not in client.log
+def test_verbose_tells_of_each_connection(keep: Keep, tmp_path: Path) -> None:
+    target = keep(Target(echo))
+    for verbose in (["-v"], []):
+        server = keep(Server(tmp_path, *verbose))
+        client = keep(Client(server, *verbose, f"127.0.0.1:0:127.0.0.1:{target.port}", state=tmp_path))
+        with socket.create_connection(("127.0.0.1", client.tunnel_port()), timeout=10) as sock:
+            visitor = "{}:{}".format(*sock.getsockname())
+            sock.sendall(b"12345")
+            sock.shutdown(socket.SHUT_WR)
+            assert read_all(sock) == b"12345"
+        client.signal(signal.SIGTERM)
+        server.wait_for("Closed")
+        if verbose:
+            server.wait_for(rf"DEBUG session#1: stream 2 through tunnel 1 for {visitor}")
+            server.wait_for(r"DEBUG session#1: stream 2 ended, 5 octets in, 5 out")
+            client.wait_for(r"DEBUG session: stream 2 ended, 5 octets in, 5 out")
+        else:
+            assert "DEBUG" not in server.log + client.log
 
 
 def test_picked_port_is_kept_over_a_restart(keep: Keep, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import uvloop
 
 from rport.server.front import make_protocol
 from rport.server.gate import Gate
+from rport.server.upgrade import Arrival
 
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
     "asyncio": asyncio.SelectorEventLoop,
@@ -23,40 +24,30 @@ PATIENCE = 10.0  # seconds; only a failing test takes them
 
 
 @dataclass
-class Link:
-    """What on_link was given; the socket blocks, so that a test can simply use it."""
-
-    sock: socket.socket
-    early: bytes
-    peer: tuple[str, int]
-    leave: Callable[[], None]
-
-
-@dataclass
 class Door:
     """A running server."""
 
     port: int
     gate: Gate
-    links: queue.Queue[Link] = field(default_factory=queue.Queue)
+    links: queue.Queue[Arrival] = field(default_factory=queue.Queue)
 
     def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)
 
-    def link(self) -> Link:
+    def link(self) -> Arrival:
         return self.links.get(timeout=PATIENCE)
 
-    def on_link(self, sock: socket.socket, early: bytes, peer: tuple[str, int], leave: Callable[[], None]) -> None:
-        sock.settimeout(PATIENCE)
-        self.links.put(Link(sock, early, peer, leave))
+    def on_link(self, arrival: Arrival) -> None:
+        arrival.sock.settimeout(PATIENCE)  # blocking, so that a test can simply use it
+        self.links.put(arrival)
 
 
 @contextlib.contextmanager
-def open_door(app: Any, loop: str, gate: Gate | None = None, head_timeout: float = PATIENCE) -> Iterator[Door]:
+def open_door(app: Any, loop: str, gate: Gate | None = None, timeout: float = PATIENCE) -> Iterator[Door]:
     """Serve `app` and take tunnels until the block ends."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=512)
     door = Door(listener.getsockname()[1], gate or Gate())
-    protocol = make_protocol(door.on_link, door.gate, head_timeout)
+    protocol = make_protocol(door.on_link, door.gate, timeout)
     config = uvicorn.Config(app, http=protocol, ws="none", lifespan="off", log_config=None, timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
 

@@ -146,6 +146,12 @@ class Watcher:
     def on_goodbye(self, code: int, text: str) -> None:
         self.goodbye = (code, text)
 
+    def on_stream(self, conn: object, peer: str) -> None:
+        raise AssertionError("not asked for")
+
+    def on_stream_left(self, conn: object) -> None:
+        raise AssertionError("not asked for")
+
     def on_closed(self, error: Exception | None) -> None:
         self.error = error
         self.ended.set()

@@ -1,0 +1,135 @@
+"""A session's upkeep against a peer that answers, falls silent, or never reads."""
+
+import asyncio
+import socket
+import struct
+import time
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from rport import link as upkeep
+from rport._pump import Pump
+from rport.errors import LinkLost
+from rport.link import Session
+from tests.support.wire import CLOSE, CONTROL, PING, PONG, WirePeer, frame, key_pair_for
+
+Body = Callable[[Session, WirePeer], Awaitable[None]]
+
+
+class Listening(Session):
+    """A session that writes down its messages."""
+
+    def on_message(self, kind: str, message: object) -> None:
+        self.heard = [*getattr(self, "heard", []), kind]
+
+
+def run(body: Body) -> None:
+    async def main() -> None:
+        pump = Pump(asyncio.get_running_loop())
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            near = socket.create_connection(listener.getsockname())
+            far, _ = listener.accept()
+        mine, theirs = key_pair_for(client=False, cipher="chacha20poly1305")[::-1]
+        session = Listening(pump, near, mine, client=False)
+        session.link.set_record_limit(upkeep.RECORD_MAX)
+        session.link.start()
+        peer = WirePeer(far, theirs, client=True)
+        try:
+            async with asyncio.timeout(30):
+                await body(session, peer)
+        finally:
+            pump.close()
+            peer.close()
+
+    asyncio.run(main())
+
+
+@pytest.fixture(autouse=True)
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seconds become fractions of seconds."""
+    monkeypatch.setattr(upkeep, "PONG_TIMEOUT", 0.2)
+    monkeypatch.setattr(upkeep, "PING_PAUSE_MIN", 0.02)
+
+
+def test_a_session_whose_pings_are_answered_stays() -> None:
+    async def body(session: Session, peer: WirePeer) -> None:
+        session.start_keepalive(0.05)
+        for _ in range(8):  # far beyond the time after which silence is noticed
+            token = (await asyncio.to_thread(peer.wait_for, PING))[2]
+            await asyncio.to_thread(peer.send, frame(0, PONG, token))
+        assert session.link.alive
+        assert session.rtt > 0
+
+    run(body)
+
+
+def test_a_silent_peer_is_noticed() -> None:
+    async def body(session: Session, peer: WirePeer) -> None:
+        session.start_keepalive(0.05)
+        await session.ended.wait()
+        assert isinstance(session.error, LinkLost)
+        assert "went silent" in str(session.error)
+
+    run(body)
+
+
+def test_without_keepalive_silence_is_no_reason() -> None:
+    async def body(session: Session, peer: WirePeer) -> None:
+        session.start_keepalive(0)
+        assert await asyncio.to_thread(peer.wait_for, PING)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.5):
+                await session.ended.wait()
+
+    run(body)
+
+
+def test_a_process_that_slept_asks_again_before_it_gives_up() -> None:
+    async def body(session: Session, peer: WirePeer) -> None:
+        session.start_keepalive(0.05)
+        assert await asyncio.to_thread(peer.wait_for, PING)
+        await asyncio.to_thread(peer.wait_for, PING)
+        time.sleep(1.5)  # the whole loop stands still, as in a suspended process
+        token = (await asyncio.to_thread(peer.wait_for, PING))[2]
+        await asyncio.to_thread(peer.send, frame(0, PONG, token))
+        await asyncio.to_thread(peer.wait_for, PING)
+        assert session.link.alive
+
+    run(body)
+
+
+def test_a_goodbye_reaches_a_peer_that_reads() -> None:
+    async def body(session: Session, peer: WirePeer) -> None:
+        session.close(upkeep.CLOSE_REPLACED, "elsewhere")
+        got = await asyncio.to_thread(peer.wait_for, CLOSE)
+        assert got[2] == struct.pack(">B", upkeep.CLOSE_REPLACED) + b"elsewhere"
+        await session.ended.wait()
+        assert session.error is None
+
+    run(body)
+
+
+def test_a_goodbye_does_not_wait_for_a_peer_that_never_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upkeep, "CLOSE_TIMEOUT", 0.1)
+
+    async def body(session: Session, peer: WirePeer) -> None:
+        for _ in range(64):  # more than the sockets' buffers hold between them
+            session.link.control(bytes(65000))
+        await asyncio.sleep(0)
+        session.close(upkeep.CLOSE_OK)
+        await session.ended.wait()
+
+    run(body)
+
+
+def test_nothing_is_heard_behind_a_goodbye() -> None:
+    async def body(session: Session, peer: WirePeer) -> None:
+        await asyncio.to_thread(peer.control, type="before")
+        while not getattr(session, "heard", []):
+            await asyncio.sleep(0)
+        session.close(upkeep.CLOSE_OK)
+        session.on_control(frame(0, CONTROL, b"\x81\xa4type\xa5after")[8:])
+        assert session.heard == ["before"]  # type: ignore[attr-defined]
+
+    run(body)
