@@ -109,6 +109,7 @@ cdef class Mux:
     cdef Ring fresh
     cdef Ring bulk
     cdef object controls        # deque of packed control messages
+    cdef size_t control_queue   # octets in it
     cdef int64_t ping_token     # -1 = none to send
     cdef int64_t pong_token
     cdef bytes close_payload

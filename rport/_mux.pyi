@@ -87,7 +87,7 @@ class Mux:
         """How much plaintext the peer may put into one record; small until it is authenticated."""
 
     def put_control(self, message: bytes) -> None:
-        """Queue a packed control message. OverflowError beyond 64 unsent ones, ValueError beyond 64 KiB."""
+        """Queue a packed control message. OverflowError beyond 1 MiB unsent, ValueError for one beyond 64 KiB."""
 
     def put_ping(self) -> None: ...
     def put_close(self, code: int, reason: str = "") -> None: ...

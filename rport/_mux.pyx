@@ -38,7 +38,7 @@ cdef enum:
     TX_SIZE = 1376256                           # 5 * (RECORD_MAX + HEADER_ROOM + TAG), rounded up to a page
     FRESH_QUANTUM = 16384                       # what a stream may emit before it counts as bulk
     BULK_QUANTUM = 131072
-    CONTROLS_MAX = 64
+    CONTROL_QUEUE_MAX = 1048576                 # octets unsent: an answer of 4 KiB for each of 256 tunnels
 
 # The window stops growing once it holds this much time at the rate seen, however short the path is: a longer queue
 # carries no more, but everything behind it waits.
@@ -519,6 +519,7 @@ cdef class Mux:
                 return False
             memcpy(p, <const uint8_t *>message, len(message))
             self.controls.popleft()
+            self.control_queue -= len(message)
         if self.close_payload is not None:
             p = self._frame(0, f.FRAME_CLOSE, len(self.close_payload))
             if p == NULL:
@@ -803,11 +804,12 @@ cdef class Mux:
         self.record_limit = min(octets, <size_t>f.RECORD_MAX)
 
     def put_control(self, bytes message):
-        """Queues a packed control message; OverflowError beyond 64 unsent ones, ValueError beyond 64 KiB."""
+        """Queues a packed control message; OverflowError beyond 1 MiB unsent, ValueError for one beyond 64 KiB."""
         if len(message) > f.CONTROL_MAX:
             raise ValueError("control message over 64 KiB")
-        if len(self.controls) >= CONTROLS_MAX:
+        if self.control_queue + len(message) > CONTROL_QUEUE_MAX:
             raise OverflowError("the peer does not read its control messages")
+        self.control_queue += len(message)
         self.controls.append(message)
 
     def put_ping(self):

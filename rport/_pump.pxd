@@ -129,4 +129,6 @@ cdef class Link(Mux):
     cdef int after_fin(self, Conn c) except -1
     cdef int visitor(self, int fd, uint32_t tunnel) except -1
     cdef void resume_listeners(self) except *
+    cdef int leave_draining(self) except -1
+    cdef void drained_away(self, Conn c) except *
     cdef int tick(self) except -1

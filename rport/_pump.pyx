@@ -34,6 +34,7 @@ cdef enum:
     ACCEPTS = 64                # from one listener in one round
     FD_RESERVE = 64             # descriptors kept for control connections
     DRAINING_MAX = 1024
+    LEFT_BEHIND_MAX = 67108864  # octets that ended sessions may still owe to local sockets, one session's window
     NOTSENT_LOWAT = 262144      # what the kernel may hold unsent: enough to keep it busy between two turns
 
 cdef double DIAL_TIMEOUT = 10.0
@@ -112,6 +113,7 @@ cdef class Pump:
             return
         for link in list(self.links):
             link.fail(LinkLost("shut down"))
+            link.cut_draining()
         self.closed = True
         self.ticker.cancel()
         self.loop.remove_reader(self.poller)
@@ -530,7 +532,8 @@ cdef class Link(Mux):
         return self.waiting()
 
     cdef int fail(self, object error) except -1:
-        """The session is over: every stream is cut, never cleanly ended (section 4.5)."""
+        """The session is over: every stream is cut, never cleanly ended (section 4.5). Those that had ended before, and
+        only wait for a local socket to take the rest, go on."""
         cdef Conn c
         cdef Listener listener
         if self.dead:
@@ -541,9 +544,6 @@ cdef class Link(Mux):
         for c in list(self.streams.values()):
             c.gone = True
             c.close(self.pump, True)
-        for c in self.draining:
-            c.close(self.pump, True)
-        self.draining.clear()
         self.streams.clear()
         while self.fresh.pop() is not None:
             pass
@@ -560,11 +560,37 @@ cdef class Link(Mux):
         self.pump.unregister(self.fd)
         net.close(self.fd)
         self.fd = -1
-        self.pump.links.discard(self)
+        self.leave_draining()
         self.pump.graveyard.append(self)
         self.pump._schedule()
         self.owner.on_closed(error)
         return 0
+
+    cdef int leave_draining(self) except -1:
+        """Stays with the pump until the last backlog is delivered, unless ended sessions owe too much already."""
+        cdef Link link
+        cdef Conn c
+        cdef size_t owed = 0
+        for link in self.pump.links:
+            if link.dead:
+                for c in link.draining:
+                    owed += c.backlog_size
+        if owed > LEFT_BEHIND_MAX:
+            self.cut_draining()
+        if not self.draining:
+            self.pump.links.discard(self)
+        return 0
+
+    cdef void drained_away(self, Conn c) except *:
+        self.draining.discard(c)
+        if self.dead and not self.draining:
+            self.pump.links.discard(self)
+
+    def cut_draining(self):
+        cdef Conn c
+        for c in list(self.draining):
+            c.close(self.pump, True)
+            self.drained_away(c)
 
     # --- what the multiplexer asks and tells -------------------------------------------------------------------------
 
@@ -737,8 +763,8 @@ cdef class Link(Mux):
             c.shut = True
             net.shutdown(c.fd, net.SHUT_WR)
         if c.gone:                              # the stream left before its backlog did
-            self.draining.discard(c)
             c.close(self.pump, False)
+            self.drained_away(c)
             return 0
         return self.finish(c)
 
@@ -765,8 +791,8 @@ cdef class Link(Mux):
 
     cdef int conn_broken(self, Conn c) except -1:
         """The local socket was reset: so is the stream; nobody else notices."""
-        self.draining.discard(c)
         c.close(self.pump, True)
+        self.drained_away(c)
         self.reset(c, CODE_FAILED)
         self.resume_listeners()
         return 0
@@ -824,7 +850,7 @@ cdef class Link(Mux):
                 self.reset(c, CODE_TIMEOUT)
         for c in list(self.draining):
             if self.now - c.touched > LINGER:
-                self.draining.discard(c)
                 c.close(self.pump, True)
+                self.drained_away(c)
         self.resume_listeners()
         return 0

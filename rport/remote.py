@@ -1,6 +1,6 @@
 """What a tunnel joins: a listening address on the server and a target that the client dials.
 
-As a user writes it: `[[LHOST:]LPORT:][RHOST:]RPORT`, IPv6 addresses in brackets.
+As a user writes it: `[[LHOST:]LPORT:][RHOST:]RPORT`, IPv6 addresses in brackets; one host alone is the target's.
 """
 
 import ipaddress

@@ -333,8 +333,8 @@ def test_controls_are_bounded() -> None:
             with pytest.raises(ValueError, match="64 KiB"):
                 link.control(bytes(65537))
             with pytest.raises(OverflowError):
-                for _ in range(65):
-                    link.put_control(b"x")
+                for _ in range(17):
+                    link.put_control(bytes(65536))
 
     run(body)
 

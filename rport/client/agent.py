@@ -295,7 +295,9 @@ class Agent:
     async def _wait(self, error: RportError | None, failures: int) -> None:
         """Sleep before the next try; raises when there is none."""
         limit = self.options.max_retry_count
-        final = isinstance(error, (FingerprintMismatch, AuthFailed, Refused))
+        final = isinstance(error, (FingerprintMismatch, AuthFailed)) or (
+            isinstance(error, Refused) and error.code != "busy"  # going down, for one: another is there in a moment
+        )
         if error is not None and final and limit is None:
             raise error
         if limit is not None and failures >= limit:
