@@ -97,6 +97,8 @@ cdef class Link(Mux):
     cdef object owner
     cdef int fd
     cdef bint dead
+    cdef double closing_at      # when CLOSE was asked for
+    cdef bint parting           # CLOSE is out: what still comes is dropped, until the peer ends the carrier
     cdef bint queued            # stands in the pump's active list
     cdef bint rx_ready
     cdef bint rx_hup
@@ -119,7 +121,10 @@ cdef class Link(Mux):
     cdef Py_ssize_t carrier_send(self, const uint8_t *p, size_t size) noexcept
     cdef bint service(self) except -1
     cdef bint receive(self) except -1
+    cdef bint drop(self) except -1
     cdef bint transmit(self) except -1
+    cdef int part(self) except -1
+    cdef int cut(self) except -1
     cdef int fail(self, object error) except -1
     cdef int conn_ready(self, Conn c, uint32_t flags) except -1
     cdef int dial_next(self, Conn c) except -1

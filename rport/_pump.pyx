@@ -39,6 +39,7 @@ cdef enum:
 
 cdef double DIAL_TIMEOUT = 10.0
 cdef double OPEN_TIMEOUT = 20.0
+cdef double CLOSE_TIMEOUT = 2.0 # for the carrier to take a CLOSE, and for the peer to hang up behind it
 cdef double LINGER = 300.0      # a half-closed stream on which nothing moves
 
 # Refuse and reset codes: PROTOCOL.md, section 7
@@ -384,7 +385,9 @@ cdef class Link(Mux):
         self.wake()
 
     def finish_session(self, int code, str reason=""):
-        """Says CLOSE behind all that is queued; streams are reset, then the link ends."""
+        """Says CLOSE behind all that is queued; streams are reset. The link ends when the peer hangs up, or after
+        CLOSE_TIMEOUT."""
+        self.closing_at = net.rp_now()
         self.put_close(code, reason)
         self.wake()
 
@@ -443,6 +446,8 @@ cdef class Link(Mux):
 
     cdef bint service(self) except -1:
         cdef bint more = False
+        if self.parting:
+            return self.drop()
         if self.rx_ready or self.stash is not None:
             more = self.receive()
         if not self.dead:
@@ -526,29 +531,38 @@ cdef class Link(Mux):
             return False
         self.budget = min(<size_t>BUDGET_MAX, self.budget * 2)
         if self.closed and self.closing:
-            net.shutdown(self.fd, net.SHUT_WR)
-            self.fail(None)
-            return False
+            return self.part()
         return self.waiting()
+
+    cdef int part(self) except -1:
+        """CLOSE is out. Closing the descriptor with octets unread would reset the connection, and CLOSE be lost."""
+        self.cut()
+        self.parting = True
+        net.shutdown(self.fd, net.SHUT_WR)
+        return self.drop()
+
+    cdef bint drop(self) except -1:
+        """Reads the carrier to its end; True when there may be more."""
+        cdef Py_ssize_t got
+        if self.rx == NULL:
+            self.rx = self.pump.rx_pool.take()
+        got = self.carrier_recv(self.rx, RX_SIZE)
+        if got > 0 or (got < 0 and errno == net.EINTR):
+            return True
+        if got < 0 and (errno == net.EAGAIN or errno == net.EWOULDBLOCK):
+            self.pump.rx_pool.give(self.rx)
+            self.rx = NULL
+            return False
+        self.fail(None)
+        return False
 
     cdef int fail(self, object error) except -1:
         """The session is over: every stream is cut, never cleanly ended (section 4.5). Those that had ended before, and
         only wait for a local socket to take the rest, go on."""
-        cdef Conn c
-        cdef Listener listener
         if self.dead:
             return 0
         self.dead = True
-        for listener in list(self.listeners):
-            listener.close()
-        for c in list(self.streams.values()):
-            c.gone = True
-            c.close(self.pump, True)
-        self.streams.clear()
-        while self.fresh.pop() is not None:
-            pass
-        while self.bulk.pop() is not None:
-            pass
+        self.cut()
         if self.rx != NULL:
             self.pump.rx_pool.give(self.rx)
             self.rx = NULL
@@ -564,6 +578,21 @@ cdef class Link(Mux):
         self.pump.graveyard.append(self)
         self.pump._schedule()
         self.owner.on_closed(error)
+        return 0
+
+    cdef int cut(self) except -1:
+        cdef Conn c
+        cdef Listener listener
+        for listener in list(self.listeners):
+            listener.close()
+        for c in list(self.streams.values()):
+            c.gone = True
+            c.close(self.pump, True)
+        self.streams.clear()
+        while self.fresh.pop() is not None:
+            pass
+        while self.bulk.pop() is not None:
+            pass
         return 0
 
     cdef int leave_draining(self) except -1:
@@ -836,6 +865,8 @@ cdef class Link(Mux):
     cdef int tick(self) except -1:
         """Once a second: what has waited too long."""
         cdef Conn c
+        if self.closing and not self.dead and self.now - self.closing_at > CLOSE_TIMEOUT:
+            return self.fail(None)
         for c in list(self.streams.values()):
             if not c.accepted:
                 if c.ours and self.now - c.touched > OPEN_TIMEOUT:

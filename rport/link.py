@@ -20,7 +20,6 @@ from rport.websocket import MessageReader
 KEEPALIVE = 25.0  # seconds between pings: below the shortest idle limits of NATs and proxies (30 s and up)
 PONG_TIMEOUT = 10.0  # seconds without a byte behind a ping: three lost retransmissions on a bad mobile link
 PING_PAUSE_MIN = 1.0  # seconds from one ping's check to the next ping
-CLOSE_TIMEOUT = 2.0  # seconds for a goodbye to reach the carrier
 RECORD_MAX = 266240  # octets of plaintext, PROTOCOL.md section 4
 
 CLOSE_OK = 0
@@ -56,12 +55,6 @@ class Session:
             self.link.control(control.pack(message))
         except OverflowError as error:
             self.link.abort(ProtocolError(str(error)))
-
-    def close(self, code: int, text: str = "") -> None:
-        """Say goodbye behind all that is queued. A peer that does not take it is cut off after CLOSE_TIMEOUT."""
-        if self.link.alive:
-            self.link.finish_session(code, text)
-            asyncio.get_running_loop().call_later(CLOSE_TIMEOUT, self.link.abort, None)
 
     def start_keepalive(self, interval: float) -> None:
         """Ping after every `interval` seconds, 0 = never; the first goes out now and measures the round trip."""

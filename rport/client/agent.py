@@ -217,7 +217,7 @@ class Agent:
                 failures += 1
         finally:
             if self.session is not None:
-                self.session.close(CLOSE_OK, "the client stops")
+                self.session.link.finish_session(CLOSE_OK, "the client stops")
                 await self.session.ended.wait()
             pump.close()
 

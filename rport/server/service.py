@@ -121,7 +121,7 @@ class Service:
         while self._streams() and asyncio.get_running_loop().time() < deadline:
             await asyncio.sleep(0.05)
         for session in list(self._sessions.values()):
-            session.close(CLOSE_GOING_DOWN, "the server is going down")
+            session.link.finish_session(CLOSE_GOING_DOWN, "the server is going down")
         await asyncio.gather(*(session.ended.wait() for session in self._sessions.values()))
         self.pump.close()
 

@@ -100,7 +100,7 @@ class ServerSession(Session):
     def refuse(self, code: str, text: str) -> None:
         """Say why, then end the session."""
         self.send({"type": "refuse", "code": code, "message": text})
-        self.close(CLOSE_REFUSED, text)
+        self.link.finish_session(CLOSE_REFUSED, text)
 
     # --- tunnels -------------------------------------------------------------------------------------------------
 
@@ -173,7 +173,7 @@ class ServerSession(Session):
         assert self.record is not None
         self.stop_listening()
         self.record.tunnels.clear()
-        self.close(CLOSE_REPLACED, "the same client connected again")
+        self.link.finish_session(CLOSE_REPLACED, "the same client connected again")
 
     # --- the end -------------------------------------------------------------------------------------------------
 
