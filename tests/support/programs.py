@@ -1,20 +1,25 @@
 """The real programs in real processes, on free ports, stopped at the end whatever happens."""
 
 import contextlib
+import ctypes
+import fcntl
 import http.client
 import json
 import os
 import re
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+T = TypeVar("T")
 DEADLINE = 20.0  # seconds that a condition gets; a pass never takes it
 
 
@@ -29,16 +34,24 @@ def until(condition: Callable[[], Any], what: str, deadline: float = DEADLINE) -
 
 
 class Program:
-    """One process and the lines of its log."""
+    """One process and the lines of its log. `wrap`: a command that ends by executing ours; `flags`: for Python."""
 
-    def __init__(self, module: str, *argv: str, state: Path, env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        module: str,
+        *argv: str,
+        state: Path,
+        env: dict[str, str] | None = None,
+        wrap: Sequence[str] = (),
+        flags: Sequence[str] = (),
+    ) -> None:
         self.lines: list[str] = []
         surroundings = {**os.environ, "RPORT_STATE_DIR": str(state), **(env or {})}
         for name in ("AUTH", "RPORT_AUTH", "RPORT_KEY", "PORT", "HOST"):
             if not env or name not in env:
                 surroundings.pop(name, None)
         self.process = subprocess.Popen(
-            [sys.executable, "-m", module, *argv],
+            [*wrap, sys.executable, *flags, "-m", module, *argv],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -87,10 +100,17 @@ class Program:
 
     def resident(self) -> int:
         """Octets."""
+        return self._memory("VmRSS")
+
+    def peak(self) -> int:
+        """The most octets that were ever resident."""
+        return self._memory("VmHWM")
+
+    def _memory(self, name: str) -> int:
         for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
-            if line.startswith("VmRSS:"):
+            if line.startswith(f"{name}:"):
                 return int(line.split()[1]) * 1024
-        raise AssertionError("no VmRSS")
+        raise AssertionError(f"no {name}")
 
     def stop(self) -> None:
         if self.process.poll() is None:
@@ -106,8 +126,11 @@ class Program:
 class Server(Program):
     """rportd on a free port (or `port`) of the loopback."""
 
-    def __init__(self, state: Path, *argv: str, port: int = 0, env: dict[str, str] | None = None) -> None:
-        super().__init__("rport.server", "--host", "127.0.0.1", "-p", str(port), *argv, state=state, env=env)
+    def __init__(
+        self, state: Path, *argv: str, port: int = 0, env: dict[str, str] | None = None, wrap: Sequence[str] = ()
+    ) -> None:
+        words = ("--host", "127.0.0.1", "-p", str(port), *argv)
+        super().__init__("rport.server", *words, state=state, env=env, wrap=wrap)
         self.port = int(self.wait_for(r"Listening on 127\.0\.0\.1:(\d+)\.\.\.").group(1))
 
     @property
@@ -132,10 +155,17 @@ class Client(Program):
     """rport, connected to `server`."""
 
     def __init__(
-        self, server: Server | int, *argv: str, state: Path, wait: bool = True, env: dict[str, str] | None = None
+        self,
+        server: Server | int,
+        *argv: str,
+        state: Path,
+        wait: bool = True,
+        env: dict[str, str] | None = None,
+        wrap: Sequence[str] = (),
+        flags: Sequence[str] = (),
     ) -> None:
         port = server if isinstance(server, int) else server.port
-        super().__init__("rport.client", f"127.0.0.1:{port}", *argv, state=state, env=env)
+        super().__init__("rport.client", f"127.0.0.1:{port}", *argv, state=state, env=env, wrap=wrap, flags=flags)
         if wait:
             self.wait_for("Connected")
 
@@ -145,11 +175,11 @@ class Client(Program):
 
 
 class Target:
-    """A TCP service on a free port: `serve(socket)` runs in a thread for each connection."""
+    """A TCP service on a free port or on `listener`: `serve(socket)` runs in a thread for each connection."""
 
-    def __init__(self, serve: Callable[[socket.socket], None]) -> None:
+    def __init__(self, serve: Callable[[socket.socket], None], listener: socket.socket | None = None) -> None:
         self._serve = serve
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+        self._listener = listener or socket.create_server(("127.0.0.1", 0), backlog=512)
         self.port = self._listener.getsockname()[1]
         self.accepted = 0
         self._threads: list[threading.Thread] = []
@@ -181,6 +211,98 @@ class Target:
                 sock.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
             thread.join(5)
+
+
+class Deaf:
+    """A port where nobody answers: its queue is full, so the kernel drops whatever asks to come in."""
+
+    def __init__(self) -> None:
+        self.listener = socket.socket()
+        self.listener.bind(("127.0.0.1", 0))
+        self.listener.listen(0)
+        self.port = self.listener.getsockname()[1]
+        self._fillers: list[socket.socket] = []
+        while self._fits_one_more():
+            assert len(self._fillers) < 100, "a queue without an end"
+
+    def _fits_one_more(self) -> bool:
+        try:
+            self._fillers.append(socket.create_connection(("127.0.0.1", self.port), timeout=0.3))
+        except TimeoutError:
+            return False
+        return True
+
+    def dialling(self) -> int:
+        """How many connections knock now."""
+        lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
+        syn_sent = [line.split()[2] for line in lines if line.split()[3] == "02"]
+        return sum(int(remote.partition(":")[2], 16) == self.port for remote in syn_sent)
+
+    def wake(self) -> socket.socket:
+        """Room for all; what knocks comes in when its kernel asks again, one to seven seconds after the first time."""
+        self.listener.listen(512)
+        self._leave()
+        return self.listener
+
+    def _leave(self) -> None:
+        for sock in self._fillers:
+            sock.close()
+
+    def close(self) -> None:
+        self._leave()
+        self.listener.close()
+
+
+CLONE_NEWNET = 0x40000000  # linux/sched.h
+SIOCSIFFLAGS = 0x8914  # linux/sockios.h
+IFF_UP = 1
+
+
+class Machine:
+    """A network namespace: another machine's loopback and ports. PermissionError without the rights for one."""
+
+    def __init__(self) -> None:
+        self._namespace = in_thread(self._make)
+
+    def _make(self) -> int:
+        _namespace_call("unshare", CLONE_NEWNET)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            fcntl.ioctl(sock, SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", IFF_UP))
+        return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+
+    @property
+    def wrap(self) -> tuple[str, ...]:
+        """For programs that are to run on this machine."""
+        return ("nsenter", f"--net=/proc/{os.getpid()}/fd/{self._namespace}")
+
+    def run(self, call: Callable[[], T]) -> T:
+        """What `call` gives there; sockets that it makes stay there."""
+
+        def there() -> T:
+            _namespace_call("setns", self._namespace, CLONE_NEWNET)
+            return call()
+
+        return in_thread(there)
+
+    def close(self) -> None:
+        os.close(self._namespace)
+
+
+def in_thread(call: Callable[[], T]) -> T:
+    """A thread has its own network namespace, so nothing needs to be put back."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(call).result()
+
+
+def _namespace_call(name: str, *numbers: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc[name](*numbers):
+        raise OSError(ctypes.get_errno(), f"{name}: {os.strerror(ctypes.get_errno())}")
+
+
+def descriptors(limit: int) -> tuple[str, ...]:
+    """Wraps a program so that it may have no more open files than that."""
+    return ("sh", "-c", 'ulimit -n "$0" && exec "$@"', str(limit))
 
 
 def read_all(sock: socket.socket) -> bytes:

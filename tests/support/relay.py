@@ -7,14 +7,17 @@ import threading
 
 
 class Relay:
-    """Carries connections from `self.port` to 127.0.0.1:`port`; `corrupt_at` counts octets towards the server."""
+    """Carries connections from `self.port` to 127.0.0.1:`port`; `corrupt_at` counts octets towards the server.
 
-    def __init__(self, port: int, corrupt_at: int | None = None) -> None:
+    A `listener` may have been made in another network namespace: the relay joins the two.
+    """
+
+    def __init__(self, port: int, corrupt_at: int | None = None, listener: socket.socket | None = None) -> None:
         self._to = port
         self._corrupt_at = corrupt_at
         self._running = threading.Event()
         self._running.set()
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self._listener = listener or socket.create_server(("127.0.0.1", 0), backlog=64)
         self.port = self._listener.getsockname()[1]
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
         self._closed = False
