@@ -2,9 +2,12 @@
 
 import asyncio
 import contextlib
+import os
+import select
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from typing import TypeVar
 
 import msgpack
 
@@ -15,6 +18,8 @@ from rport.websocket import MessageReader, UpgradeResponse, encode_message, new_
 
 OPEN, ACCEPT, REFUSE, DATA, WINDOW, FIN, RESET, PING, PONG, CONTROL, CLOSE, REKEY, ACK = range(1, 14)
 Frame = tuple[int, int, bytes]
+Body = Callable[[Pump], Awaitable[None]]
+Answer = TypeVar("Answer")
 
 
 def frame(stream: int, kind: int, payload: bytes = b"") -> bytes:
@@ -79,6 +84,22 @@ class WirePeer:
                 got.append(self.receive())
         return got
 
+    def frames_now(self) -> list[Frame]:
+        """What has come so far, without waiting; EOFError when the session has ended and nothing is left."""
+        readable = select.poll()
+        readable.register(self.sock, select.POLLIN)
+        while readable.poll(0):
+            data = self.sock.recv(1 << 20)
+            if not data:
+                if self.waiting:
+                    break
+                raise EOFError
+            self.reader.feed(data)
+            while (message := self.reader.next()) is not None:
+                self.waiting += frames(self.opener.open_bytes(message))
+        got, self.waiting = self.waiting, []
+        return got
+
     def close(self) -> None:
         self.sock.close()
 
@@ -129,13 +150,14 @@ class Watcher:
         self.refusals: list[tuple[int, int, str]] = []
         self.goodbye: tuple[int, str] | None = None
         self.error: Exception | None = None
+        self.pongs = 0
         self.ended = asyncio.Event()
 
     def on_control(self, data: bytes) -> None:
         self.controls.append(data)
 
     def on_pong(self, rtt: float) -> None:
-        pass
+        self.pongs += 1
 
     def on_dial(self, conn: object, tunnel: int) -> None:
         raise AssertionError("no names here")
@@ -157,17 +179,76 @@ class Watcher:
         self.ended.set()
 
 
-def link_with_peer(pump: Pump, *, client: bool, cipher: str = "aegis256") -> tuple[Link, Watcher, WirePeer]:
+def link_with_peer(
+    pump: Pump, *, client: bool, cipher: str = "aegis256", admitted: bool = True, watcher: Watcher | None = None
+) -> tuple[Link, Watcher, WirePeer]:
     """A real Link as client or server, a WirePeer at the other end of a TCP connection."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         near = socket.create_connection(listener.getsockname())
         far, _ = listener.accept()
+    far.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as the programs do: small records do not wait
     initiator, responder = key_pair_for(client, cipher)
     mine, theirs = (initiator, responder) if client else (responder, initiator)
-    watcher = Watcher()
+    watcher = watcher or Watcher()
     link = Link(
         Seal(mine.cipher, mine.send_key), Seal(mine.cipher, mine.recv_key), client, pump, near.detach(), watcher
     )
-    link.set_record_limit(266240)
+    if admitted:
+        link.set_record_limit(266240)
     link.start()
     return link, watcher, WirePeer(far, theirs, client=not client)
+
+
+def open_frame(stream: int, tunnel: int = 1, window: int = 262144) -> bytes:
+    return frame(stream, OPEN, struct.pack(">II", tunnel, window))
+
+
+def u32(value: int) -> bytes:
+    return struct.pack(">I", value)
+
+
+def run(body: Body) -> None:
+    """Run with a pump on a loop of its own; nothing may be left behind."""
+
+    async def main() -> None:
+        before = len(os.listdir("/proc/self/fd"))
+        pump = Pump(asyncio.get_running_loop())
+        try:
+            async with asyncio.timeout(60):
+                await body(pump)
+        finally:
+            pump.close()
+        await asyncio.sleep(0)
+        assert pump.buffers_out == 0
+        assert len(os.listdir("/proc/self/fd")) <= before + 1  # the pump's own poller lives as long as the pump
+
+    asyncio.run(main())
+
+
+async def ask(call: Callable[[], Answer]) -> Answer:
+    """A blocking call of the peer, while the loop runs."""
+    return await asyncio.to_thread(call)
+
+
+async def until(condition: Callable[[], object], seconds: float = 10) -> None:
+    """Turn the loop until `condition` holds; TimeoutError when it does not come true."""
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0)
+
+
+async def settle(peer: WirePeer) -> list[Frame]:
+    """All frames that the Link sends for what was sent before, PONGs of this function left out; the session lives.
+
+    Twice, since a PONG overtakes what its own record says of streams.
+    """
+    got: list[Frame] = []
+    for token in (0x5E77, 0x5E78):
+        answer = (0, PONG, struct.pack(">Q", token))
+        peer.send(frame(0, PING, answer[2]))
+        async with asyncio.timeout(20):
+            while answer not in got:
+                await asyncio.sleep(0)
+                got += peer.frames_now()
+        got.remove(answer)
+    return got
