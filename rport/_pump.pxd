@@ -135,5 +135,6 @@ cdef class Link(Mux):
     cdef int visitor(self, int fd, uint32_t tunnel) except -1
     cdef void resume_listeners(self) except *
     cdef int leave_draining(self) except -1
+    cdef int cut_draining(self) except -1
     cdef void drained_away(self, Conn c) except *
     cdef int tick(self) except -1

@@ -615,11 +615,12 @@ cdef class Link(Mux):
         if self.dead and not self.draining:
             self.pump.links.discard(self)
 
-    def cut_draining(self):
+    cdef int cut_draining(self) except -1:
         cdef Conn c
         for c in list(self.draining):
             c.close(self.pump, True)
             self.drained_away(c)
+        return 0
 
     # --- what the multiplexer asks and tells -------------------------------------------------------------------------
 
