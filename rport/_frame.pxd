@@ -10,10 +10,10 @@ cdef enum:
     FRAME_MAX = 262144          # payload of a DATA frame: bigger gains nothing measurable
     CONTROL_MAX = 65536         # a control message is small; anything longer is an error
     REASON_MAX = 255            # text behind a refuse or close code
-    EARLY_WINDOW = 16384        # what an opener may send before it is accepted: a request, not a file
+    EARLY_WINDOW = 4096         # what an opener may send before it is accepted: a request, not a file
     WINDOW_START = 262144       # per stream and direction; grows to what bandwidth x delay needs
     WINDOW_MAX = 16777216       # 100 ms at 1.3 Gbit/s
-    SESSION_WINDOW_MAX = 67108864  # sum of all windows granted in one direction; 4096 early windows fit exactly
+    SESSION_WINDOW_MAX = 67108864  # sum of all windows granted in one direction; a quarter is for early windows
     STREAMS_MAX = 4096
     PENDING_MAX = 256           # opened, neither accepted nor refused
 

@@ -96,7 +96,8 @@ cdef class Mux:
     cdef readonly int pending           # opened, neither accepted nor refused, both directions
     cdef readonly int64_t granted       # sum of the windows this end has granted
     cdef readonly bint closing          # a CLOSE frame was asked for; nothing follows it
-    cdef readonly bint closed           # a CLOSE frame came, or the session failed
+    cdef readonly bint parted           # ... and is in a record
+    cdef readonly bint closed           # a CLOSE frame came, or the session failed: nothing more is taken
     cdef readonly double rtt            # shortest round trip seen, seconds; 0 = none yet
     cdef readonly uint64_t data_in      # octets of DATA payload
     cdef readonly uint64_t data_out
@@ -110,8 +111,10 @@ cdef class Mux:
     cdef Ring bulk
     cdef object controls        # deque of packed control messages
     cdef size_t control_queue   # octets in it
-    cdef int64_t ping_token     # -1 = none to send
-    cdef int64_t pong_token
+    cdef bint ping_due
+    cdef bint pong_due
+    cdef uint64_t ping_token    # microseconds
+    cdef uint64_t pong_token
     cdef bytes close_payload
     # the transmit buffer: [tx_head, tx_tail) is sealed and waits for the carrier; an open record follows
     cdef uint8_t *tx
@@ -159,10 +162,11 @@ cdef class Mux:
     cdef bint _room(self, size_t size) except -1
     cdef uint8_t *_frame(self, uint32_t stream, uint8_t kind, uint32_t length) except? NULL
     cdef bint _emit_session(self) except -1
-    cdef bint _emit(self, Stream s, size_t budget) except -1
-    cdef bint _emit_data(self, Stream s, size_t budget) except -1
+    cdef int _emit(self, Stream s, size_t budget) except -1
+    cdef int _emit_data(self, Stream s, size_t budget) except -1
     cdef int _tune(self, Stream s) except -1
     cdef int64_t _first_window(self) noexcept
+    cdef int64_t _spare(self) noexcept
     cdef int64_t _target(self, Stream s) noexcept
     cdef int64_t _grant(self, Stream s) noexcept
     cdef int _dispatch(self, uint8_t *p, size_t size) except -1

@@ -39,6 +39,7 @@ cdef enum:
     FRESH_QUANTUM = 16384                       # what a stream may emit before it counts as bulk
     BULK_QUANTUM = 131072
     CONTROL_QUEUE_MAX = 1048576                 # octets unsent: an answer of 4 KiB for each of 256 tunnels
+    MESSAGE_COST = 64                           # octets of memory beside a message's own, so that tiny ones count too
 
 # The window stops growing once it holds this much time at the rate seen, however short the path is: a longer queue
 # carries no more, but everything behind it waits.
@@ -51,6 +52,7 @@ cdef enum:
     SMALL_SIZE = 4096
     SMALL_ROW = 4
     QUICK_WINDOW = 131072
+    STREAM_ROOM = 8 * 8 + f.REASON_MAX          # every frame but DATA that one stream may emit in its turn
 
 
 cdef uintptr_t _address(str name) except 0:
@@ -208,7 +210,6 @@ cdef class Mux:
         self.streams = {}
         self.fresh, self.bulk = Ring(), Ring()
         self.controls = deque()
-        self.ping_token = self.pong_token = -1
         self.next_id = 1 if client else 2       # section 5: the client's numbers are odd, the server's even
         self.record_limit = f.CONTROL_MAX + f.FRAME_HEADER
 
@@ -254,6 +255,7 @@ cdef class Mux:
         return 0
 
     cdef bint drained(self, Stream s) noexcept:
+        """The local side has taken all that came."""
         return True
 
     cdef int on_gone(self, Stream s) except -1:
@@ -310,11 +312,11 @@ cdef class Mux:
         cdef bint unopened = s.want & WANT_OPEN
         if s.gone:
             return 0
-        s.want = WANT_RESET
-        if unopened:
-            s.want |= WANT_OPEN                 # the peer must see the number before it sees its end
-        s.code = code
         self._leave(s)
+        if unopened:                            # the peer never hears of it: its number is skipped
+            return 0
+        s.want = WANT_RESET
+        s.code = code
         self.zombies += 1
         self._queue(s)
         return 0
@@ -366,7 +368,7 @@ cdef class Mux:
         cdef double trip = max(self.rtt, QUEUE_FLOOR)
         cdef int64_t more
         if self.now - s.epoch_start < 2 * trip and s.window < f.WINDOW_MAX:
-            more = min(s.window, f.WINDOW_MAX - s.window, f.SESSION_WINDOW_MAX - self.granted)
+            more = min(s.window, f.WINDOW_MAX - s.window, self._spare())
             if more > 0:
                 s.window += more
                 s.consumed += more              # granted with the next WINDOW frame
@@ -376,9 +378,12 @@ cdef class Mux:
         return 0
 
     cdef int64_t _first_window(self) noexcept:
-        if self.granted + f.WINDOW_START <= f.SESSION_WINDOW_MAX // 2:
-            return f.WINDOW_START
-        return f.EARLY_WINDOW
+        """WINDOW_START, while that leaves room for streams that need more."""
+        return f.WINDOW_START if self._spare() >= f.WINDOW_MAX + f.WINDOW_START else f.EARLY_WINDOW
+
+    cdef int64_t _spare(self) noexcept:
+        """What windows may grow by, all together, with an early window kept for every stream that may still come."""
+        return f.SESSION_WINDOW_MAX - self.granted - (f.STREAMS_MAX - <int64_t>len(self.streams)) * f.EARLY_WINDOW
 
     cdef void _queue(self, Stream s) noexcept:
         if s.queue != QUEUE_NONE or not s.want:
@@ -479,19 +484,22 @@ cdef class Mux:
         """Moves what waits into records until about `budget` octets wait for the carrier. False when that was all."""
         cdef size_t limit = self.tx_tail + budget
         cdef size_t fresh_limit = self.tx_tail + budget // 2
-        if self.closed or not self._emit_session():
-            return not self.closed
+        if self.parted or not self._emit_session():
+            return not self.parted
         while self.fresh.head is not None and self._end() < (limit if self.bulk.head is None else fresh_limit):
-            if not self._emit(self.fresh.pop(), FRESH_QUANTUM):
+            if not self._room(STREAM_ROOM):
                 return True
+            self._emit(self.fresh.pop(), FRESH_QUANTUM)
         while self.bulk.head is not None and self._end() < limit:
-            if not self._emit(self.bulk.pop(), BULK_QUANTUM if self.bulk.count > 1 else budget):
+            if not self._room(STREAM_ROOM):
                 return True
+            self._emit(self.bulk.pop(), BULK_QUANTUM if self.bulk.count > 1 else budget)
         return self.waiting()
 
     cdef bint waiting(self) noexcept:
         """Something is left to emit."""
-        return self.fresh.head is not None or self.bulk.head is not None
+        return (self.fresh.head is not None or self.bulk.head is not None or self.control_queue > 0
+                or self.close_payload is not None or self.pong_due or self.ping_due)
 
     cdef size_t _end(self) noexcept:
         return self.cursor if self.record else self.tx_tail
@@ -500,18 +508,18 @@ cdef class Mux:
         """Frames of stream 0; False when the buffer is full."""
         cdef uint8_t *p
         cdef bytes message
-        if self.pong_token >= 0:
+        if self.pong_due:
             p = self._frame(0, f.FRAME_PONG, 8)
             if p == NULL:
                 return False
             f.put64(p, self.pong_token)
-            self.pong_token = -1
-        if self.ping_token >= 0:
+            self.pong_due = False
+        if self.ping_due:
             p = self._frame(0, f.FRAME_PING, 8)
             if p == NULL:
                 return False
             f.put64(p, self.ping_token)
-            self.ping_token = -1
+            self.ping_due = False
         while self.controls:
             message = self.controls[0]
             p = self._frame(0, f.FRAME_CONTROL, len(message))
@@ -519,24 +527,21 @@ cdef class Mux:
                 return False
             memcpy(p, <const uint8_t *>message, len(message))
             self.controls.popleft()
-            self.control_queue -= len(message)
+            self.control_queue -= len(message) + MESSAGE_COST
         if self.close_payload is not None:
             p = self._frame(0, f.FRAME_CLOSE, len(self.close_payload))
             if p == NULL:
                 return False
             memcpy(p, <const uint8_t *>self.close_payload, len(self.close_payload))
             self.close_payload = None
-            self.closed = True
+            self.parted = True
             return False
         return True
 
-    cdef bint _emit(self, Stream s, size_t budget) except -1:
-        """All that one stream has to say in its turn; False when the buffer is full (the stream stays queued)."""
+    cdef int _emit(self, Stream s, size_t budget) except -1:
+        """All that one stream has to say in its turn; the caller has seen to STREAM_ROOM."""
         cdef uint8_t *p
         cdef int64_t grant
-        if not self._room(64 + (len(s.reason) if s.reason is not None else 0)):
-            self._queue(s)
-            return False
         if s.want & WANT_OPEN:
             p = self._frame(s.id, f.FRAME_OPEN, 8)
             f.put32(p, s.tunnel)
@@ -560,21 +565,20 @@ cdef class Mux:
         s.want &= WANT_DATA
         if s.gone:
             self.zombies -= 1
-            return True
-        if s.want & WANT_DATA:
-            return self._emit_data(s, budget)
-        return True
+        elif s.want & WANT_DATA:
+            self._emit_data(s, budget)
+        return 0
 
-    cdef bint _emit_data(self, Stream s, size_t budget) except -1:
+    cdef int _emit_data(self, Stream s, size_t budget) except -1:
         """Lets the local side put its octets straight into the open record, up to `budget`."""
         cdef size_t room, size, whole = budget
         cdef Py_ssize_t got
         while budget > 0:
             if s.credit <= 0:
-                return True                     # WANT_DATA stays: a WINDOW frame queues it again
+                return 0                        # WANT_DATA stays: a WINDOW frame queues it again
             if not self._room(f.FRAME_HEADER + 4096):       # a record's last few octets are not worth a read
                 self._queue(s)
-                return False
+                return 0
             room = min(f.RECORD_MAX - (self.cursor - self.record), TX_SIZE - f.TAG_SIZE_AEGIS - self.cursor)
             size = min(<size_t>s.credit, room - f.FRAME_HEADER, budget, <size_t>f.FRAME_MAX)
             got = self.pull(s, self.tx + self.cursor + f.FRAME_HEADER, size)
@@ -589,7 +593,7 @@ cdef class Mux:
                 if s.want & WANT_DATA:
                     continue
                 s.bulk = whole - budget >= FRESH_QUANTUM        # drained, but what it had was much
-                return True
+                return 0
             s.want &= ~WANT_DATA
             s.bulk = whole - budget >= FRESH_QUANTUM
             if got == PULL_EOF:
@@ -599,10 +603,10 @@ cdef class Mux:
             elif got == PULL_BROKEN:
                 self.reset(s, 0)
                 self.on_gone(s)
-            return True
+            return 0
         s.bulk = True
         self._queue(s)
-        return True
+        return 0
 
     # --- receiving ---------------------------------------------------------------------------------------------------
 
@@ -615,6 +619,7 @@ cdef class Mux:
         cdef uint8_t *h
         cdef uint8_t *mask
         cdef int opcode
+        cdef bint short
         cdef Seal seal = self.opener
         while size - done >= 2 and not self.closed:
             h = p + done
@@ -633,8 +638,14 @@ cdef class Mux:
                 break
             if length == 126:
                 length = (<size_t>h[2] << 8) | h[3]
+                short = length >= 126
             elif length == 127:
                 length = f.get64(h + 2)
+                short = length >= 65536
+            else:
+                short = True
+            if not short:
+                raise ProtocolError("carrier: a length that is not in its shortest form")
             if opcode != 2:
                 if opcode < 8 or length > 125:
                     raise ProtocolError("carrier: not a binary message")
@@ -777,7 +788,8 @@ cdef class Mux:
     cdef int _session_frame(self, uint8_t kind, uint8_t *p, size_t size) except -1:
         cdef double trip
         if kind == f.FRAME_PING and size == 8:
-            self.pong_token = f.get64(p) & 0x7fffffffffffffff
+            self.pong_token = f.get64(p)
+            self.pong_due = True
         elif kind == f.FRAME_PONG and size == 8:
             trip = self.now - <double>f.get64(p) / 1e6
             if 0 <= trip < 3600:
@@ -807,13 +819,14 @@ cdef class Mux:
         """Queues a packed control message; OverflowError beyond 1 MiB unsent, ValueError for one beyond 64 KiB."""
         if len(message) > f.CONTROL_MAX:
             raise ValueError("control message over 64 KiB")
-        if self.control_queue + len(message) > CONTROL_QUEUE_MAX:
+        if self.control_queue + len(message) + MESSAGE_COST > CONTROL_QUEUE_MAX:
             raise OverflowError("the peer does not read its control messages")
-        self.control_queue += len(message)
+        self.control_queue += len(message) + MESSAGE_COST
         self.controls.append(message)
 
     def put_ping(self):
-        self.ping_token = <int64_t>(self.now * 1e6)
+        self.ping_token = <uint64_t>(self.now * 1e6)
+        self.ping_due = True
 
     def put_close(self, int code, str reason=""):
         if not self.closing:

@@ -100,6 +100,7 @@ cdef class Link(Mux):
     cdef double closing_at      # when CLOSE was asked for
     cdef bint parting           # CLOSE is out: what still comes is dropped, until the peer ends the carrier
     cdef bint queued            # stands in the pump's active list
+    cdef bint in_service        # service() works in the buffers
     cdef bint rx_ready
     cdef bint rx_hup
     cdef bint tx_blocked
@@ -115,7 +116,7 @@ cdef class Link(Mux):
     cdef public bint trace      # tell the owner about each stream
     cdef dict targets
     cdef set listeners
-    cdef set draining           # conns whose stream has ended and whose backlog has not
+    cdef set draining           # of a dead link: conns whose stream had ended and whose backlog has not
 
     cdef Py_ssize_t carrier_recv(self, uint8_t *p, size_t size) noexcept
     cdef Py_ssize_t carrier_send(self, const uint8_t *p, size_t size) noexcept
@@ -126,6 +127,8 @@ cdef class Link(Mux):
     cdef int part(self) except -1
     cdef int cut(self) except -1
     cdef int fail(self, object error) except -1
+    cdef int fail_unexpectedly(self, object error) except -1
+    cdef void release(self) noexcept
     cdef int conn_ready(self, Conn c, uint32_t flags) except -1
     cdef int dial_next(self, Conn c) except -1
     cdef int dial_done(self, Conn c) except -1

@@ -33,7 +33,6 @@ cdef enum:
     ROUNDS = 16                 # of one turn
     ACCEPTS = 64                # from one listener in one round
     FD_RESERVE = 64             # descriptors kept for control connections
-    DRAINING_MAX = 1024
     LEFT_BEHIND_MAX = 67108864  # octets that ended sessions may still owe to local sockets, one session's window
     NOTSENT_LOWAT = 262144      # what the kernel may hold unsent: enough to keep it busy between two turns
 
@@ -170,7 +169,8 @@ cdef class Pump:
         for link in list(self.links):
             link.now = self.now
             link.tick()
-            self.activate(link)
+            if link.waiting():
+                self.activate(link)
         self._turn()
         if not self.closed:
             self.ticker = self.loop.call_later(1.0, self._on_tick)
@@ -196,9 +196,8 @@ cdef class Pump:
                         self.activate(link)
                 except ProtocolError as error:
                     link.fail(error)
-                except Exception as error:      # one session's trouble must not be another's
-                    _log.exception("session failed")
-                    link.fail(error)
+                except Exception as error:
+                    link.fail_unexpectedly(error)
         self.graveyard.clear()
         if self.active:
             self._schedule()
@@ -210,6 +209,7 @@ cdef class Pump:
         cdef Slot *slot
         cdef Conn conn
         cdef Link link
+        cdef Listener listener
         for i in range(n):
             fd = <int>(events[i].tag & 0xffffffffU)
             slot = &self.slots[fd]
@@ -222,8 +222,7 @@ cdef class Pump:
                 try:
                     link.conn_ready(conn, events[i].flags)
                 except Exception as error:
-                    _log.exception("session failed")
-                    link.fail(error)
+                    link.fail_unexpectedly(error)
                 self.activate(link)
             elif slot.kind == KIND_LINK:
                 link = <Link>slot.owner
@@ -235,7 +234,12 @@ cdef class Pump:
                     link.tx_blocked = False
                 self.activate(link)
             else:
-                (<Listener>slot.owner).on_ready()
+                listener = <Listener>slot.owner
+                link = listener.link
+                try:
+                    listener.on_ready()
+                except Exception as error:
+                    link.fail_unexpectedly(error)
         return n
 
 
@@ -445,14 +449,21 @@ cdef class Link(Mux):
         return Conn.__new__(Conn)
 
     cdef bint service(self) except -1:
+        """A turn's worth of work; True when there is more. Whoever ends the link meanwhile leaves the buffers alone."""
         cdef bint more = False
-        if self.parting:
-            return self.drop()
-        if self.rx_ready or self.stash is not None:
-            more = self.receive()
-        if not self.dead:
-            more |= self.transmit()
-        return more
+        self.in_service = True
+        try:
+            if self.parting:
+                return self.drop()
+            if self.rx_ready or self.stash is not None:
+                more = self.receive()
+            if not self.dead:
+                more |= self.transmit()
+            return more and not self.dead
+        finally:
+            self.in_service = False
+            if self.dead:
+                self.release()
 
     cdef bint receive(self) except -1:
         """One recv from the carrier and all records that it completes; True when there may be more."""
@@ -493,7 +504,7 @@ cdef class Link(Mux):
                 self.pump.rx_pool.give(self.rx)
                 self.rx = NULL
                 self.rx_head = self.rx_tail = 0
-        if self.closed and not self.closing:
+        if self.closed:
             self.fail(None)
             return False
         if got == 0 or (got < 0 and self.rx_ready):
@@ -530,7 +541,7 @@ cdef class Link(Mux):
             self.budget = max(<size_t>BUDGET_MIN, self.budget // 2)
             return False
         self.budget = min(<size_t>BUDGET_MAX, self.budget * 2)
-        if self.closed and self.closing:
+        if self.parted:
             return self.part()
         return self.waiting()
 
@@ -557,20 +568,13 @@ cdef class Link(Mux):
         return False
 
     cdef int fail(self, object error) except -1:
-        """The session is over: every stream is cut, never cleanly ended (section 4.5). Those that had ended before, and
-        only wait for a local socket to take the rest, go on."""
+        """The session is over: every stream is cut, never cleanly ended (section 4.5), but for those that had ended."""
         if self.dead:
             return 0
-        self.dead = True
+        self.dead = self.closed = True          # nothing that has come is told any more
         self.cut()
-        if self.rx != NULL:
-            self.pump.rx_pool.give(self.rx)
-            self.rx = NULL
-        if self.tx != NULL:
-            self.pump.tx_pool.give(self.tx)
-            self.tx = NULL
-        self.stash = None
-        self.record = 0
+        if not self.in_service:
+            self.release()
         self.pump.unregister(self.fd)
         net.close(self.fd)
         self.fd = -1
@@ -580,6 +584,22 @@ cdef class Link(Mux):
         self.owner.on_closed(error)
         return 0
 
+    cdef int fail_unexpectedly(self, object error) except -1:
+        """One session's trouble is not another's."""
+        _log.exception("session failed")
+        return self.fail(error)
+
+    cdef void release(self) noexcept:
+        """Gives the buffers back."""
+        if self.rx != NULL:
+            self.pump.rx_pool.give(self.rx)
+            self.rx = NULL
+        if self.tx != NULL:
+            self.pump.tx_pool.give(self.tx)
+            self.tx = NULL
+        self.stash = None
+        self.record = 0
+
     cdef int cut(self) except -1:
         cdef Conn c
         cdef Listener listener
@@ -587,7 +607,10 @@ cdef class Link(Mux):
             listener.close()
         for c in list(self.streams.values()):
             c.gone = True
-            c.close(self.pump, True)
+            if c.fin_sent and c.fin_received:   # it only waits for the local socket to take the rest
+                self.draining.add(c)
+            else:
+                c.close(self.pump, True)
         self.streams.clear()
         while self.fresh.pop() is not None:
             pass
@@ -645,8 +668,6 @@ cdef class Link(Mux):
         cdef Conn c = <Conn>s
         if not self.client or c.tunnel not in self.targets:
             return self.refuse(c, CODE_NO_TUNNEL, b"no such tunnel")
-        if len(self.draining) >= DRAINING_MAX:
-            return self.refuse(c, CODE_BUSY, b"too many connections are still ending")
         self.opened += 1
         if self.trace:
             self.owner.on_stream(c, "")
@@ -757,6 +778,8 @@ cdef class Link(Mux):
     cdef int on_data(self, Stream s, const uint8_t *p, size_t size) except -1:
         cdef Conn c = <Conn>s
         cdef Py_ssize_t got = 0
+        if not size:
+            return 0
         if c.fd >= 0 and not c.connecting and not c.backlog_size:
             got = net.send(c.fd, p, size, net.MSG_NOSIGNAL)
             if <size_t>got == size:             # the common case
@@ -792,7 +815,7 @@ cdef class Link(Mux):
         if not c.shut:
             c.shut = True
             net.shutdown(c.fd, net.SHUT_WR)
-        if c.gone:                              # the stream left before its backlog did
+        if c.gone:                              # the session ended before its backlog did
             c.close(self.pump, False)
             self.drained_away(c)
             return 0
@@ -805,17 +828,10 @@ cdef class Link(Mux):
         return 0
 
     cdef bint drained(self, Stream s) noexcept:
-        return True
+        return not (<Conn>s).backlog_size
 
     cdef int on_gone(self, Stream s) except -1:
-        """The protocol is done with the stream; its socket goes once it has taken its backlog."""
-        cdef Conn c = <Conn>s
-        if c.fd >= 0 and not c.fin_received:
-            c.close(self.pump, True)            # it broke
-        elif c.fd >= 0 and c.backlog_size:
-            self.draining.add(c)
-        else:
-            c.close(self.pump, False)
+        (<Conn>s).close(self.pump, not (s.fin_sent and s.fin_received))
         self.resume_listeners()
         return 0
 

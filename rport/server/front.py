@@ -17,11 +17,9 @@ from typing import Any
 from httptools import HttpParserError, HttpParserUpgrade
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from rport.server.gate import Gate
+from rport.server.gate import ADMISSION_TIMEOUT, Gate
 from rport.server.upgrade import Arrival, Refusal, names_websocket, wants_websocket, websocket_key
 from rport.websocket import HEAD_MAX, HEADERS_MAX, upgrade_response
-
-ADMISSION_TIMEOUT = 10.0  # seconds from accept to an authenticated peer; the request's head is part of it
 
 OnLink = Callable[[Arrival], None]
 

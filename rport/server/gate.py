@@ -1,7 +1,8 @@
-"""How many connections may be unauthenticated at once, in all and from one source. Pure."""
+"""How many connections may be unauthenticated at once, in all and from one source, and for how long. Pure."""
 
 import ipaddress
 
+ADMISSION_TIMEOUT = 10.0  # seconds from accept to an authenticated peer; the request's head is part of it
 TOTAL_MAX = 256
 SOURCE_MAX = 32  # a NAT full of honest clients reconnects in a burst; one attacker still leaves room for others
 

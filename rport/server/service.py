@@ -14,6 +14,7 @@ from rport.link import CLOSE_GOING_DOWN, read_message
 from rport.remote import Remote
 from rport.server import registry
 from rport.server.errors import SessionNotFound
+from rport.server.gate import ADMISSION_TIMEOUT
 from rport.server.session import ServerSession
 from rport.server.upgrade import Arrival
 from rport.websocket import MessageReader, encode_message
@@ -54,7 +55,7 @@ class Service:
                 session = await self._shake_hands(arrival)
                 await session.admitted.wait()
         except TimeoutError:
-            log.warning("%s: no accepted hello in time", arrival.peer[0])
+            log.warning("%s: not admitted within %g s", arrival.peer[0], ADMISSION_TIMEOUT)
             if session is not None:
                 session.link.abort(None)
         except (ProtocolError, LinkLost) as error:
