@@ -60,8 +60,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(words: "object") -> int:
     # imported here so that --help and usage errors answer at once
     from rport import logs
+    from rport.client.address import parse_address
     from rport.client.agent import Options
-    from rport.client.dial import parse_address
     from rport.client.policy import Rule
     from rport.duration import parse_duration
     from rport.keys import parse_fingerprint
