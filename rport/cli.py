@@ -2,12 +2,17 @@
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from rport.errors import RportError, UsageError
+
+T = TypeVar("T")
+
+_OPTION = re.compile(r"--?[A-Za-z][\w-]*")  # of `--auth:me:secret` no more than this is ever shown
 
 
 class Parser(argparse.ArgumentParser):
@@ -22,23 +27,43 @@ class Parser(argparse.ArgumentParser):
 
     def parse(self, argv: Sequence[str]) -> argparse.Namespace:
         """Options and positionals in any order."""
-        found, unknown = self.parse_known_intermixed_args(argv)
-        for word in unknown:
-            if word.startswith("-"):
-                self.error(f"unknown option {word.partition('=')[0]}{self._suggestion(word)}")
-            self.error(f"unexpected argument {word!r}")
+        self._refuse_unknown(argv)
+        found, unexpected = self.parse_known_intermixed_args(argv)
+        for word in unexpected:
+            port = "-p" in self._option_string_actions and word.isdecimal()
+            self.error(f"unexpected argument {word!r}; " + (f"did you mean -p {word}?" if port else self._see_help()))
         return found
 
-    def _suggestion(self, word: str) -> str:
+    def _refuse_unknown(self, argv: Sequence[str]) -> None:
+        """Before argparse sees them: it takes -prot for -p with the value rot."""
+        is_value = False
+        for word in argv:
+            if word == "--":
+                return
+            match = _OPTION.match(word)
+            if match and not is_value and not self._knows(word):
+                self.error(f"unknown option {match[0]}; {self._suggestion(match[0])}")
+            action = self._option_string_actions.get(word)
+            is_value = action is not None and action.nargs != 0
+
+    def _knows(self, word: str) -> bool:
+        known = self._option_string_actions
+        return word.partition("=")[0] in known or (word[:2] in known and word[2:].isdecimal())  # the latter: -p9999
+
+    def _suggestion(self, name: str) -> str:
         import difflib  # here: nothing else needs it
 
         known = sorted(name for name in self._option_string_actions if name.startswith("--"))
-        near = difflib.get_close_matches("--" + word.lstrip("-").partition("=")[0], known, 1)
-        return f"; did you mean {near[0]}?" if near else f"; see {self.prog} --help"
+        word = name.lstrip("-")
+        near = difflib.get_close_matches(f"--{word}", known, 1) if len(word) > 1 else []
+        return f"did you mean {near[0]}?" if near else self._see_help()
+
+    def _see_help(self) -> str:
+        return f"see {self.prog} --help"
 
     def error(self, message: str) -> NoReturn:
-        print(f"{self.prog}: {message}", file=sys.stderr)
-        sys.exit(UsageError.exit_code)
+        message = re.sub(r"^argument (--[\w-]+)\S*:", r"\1:", message)  # argparse lists every spelling of an option
+        sys.exit(complain(self.prog, UsageError(message)))
 
 
 def _help_formatter(prog: str) -> argparse.HelpFormatter:
@@ -50,27 +75,59 @@ def _help_formatter(prog: str) -> argparse.HelpFormatter:
     return argparse.RawDescriptionHelpFormatter(prog, width=max(width, 40) - 2)
 
 
+def complain(prog: str, error: RportError) -> int:
+    """The one line on stderr by which a program ends; the exit code."""
+    from rport.logs import escape  # here: --help needs no logging
+
+    print(f"{prog}: {escape(str(error))}", file=sys.stderr)
+    return error.exit_code
+
+
+def lookup(words: argparse.Namespace, option: str, *variables: str) -> tuple[str | None, str]:
+    """An option's text, else that of the first environment variable that is set and not empty; and where it was."""
+    text: str | None = getattr(words, option.replace("-", "_"))
+    if text is not None:
+        return text, f"--{option}"
+    return next(((value, name) for name in variables if (value := os.environ.get(name))), (None, f"--{option}"))
+
+
+def read(parse: Callable[[str], T], text: str, source: str) -> T:
+    """`parse(text)`. Raises its UsageError with `source`, an option or a variable, put before it."""
+    try:
+        return parse(text)
+    except UsageError as error:
+        raise UsageError(f"{source}: {error}") from None
+
+
+def parse_login(text: str) -> tuple[str, str]:
+    """`user:password` at the first colon. Raises UsageError, which does not show the text."""
+    user, colon, password = text.partition(":")
+    if not colon or not user:
+        raise UsageError("give USER:PASSWORD")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UsageError("give USER:PASSWORD in UTF-8") from None
+    return user, password
+
+
 def state_dir() -> Path:
-    """Where keys and known servers are kept; not made here."""
+    """Where keys and known servers are kept; not made here. Raises UsageError for a user without a home."""
     for name in ("RPORT_STATE_DIR", "STATE_DIRECTORY"):
         if value := os.environ.get(name):
             return Path(value.partition(":")[0])
     base = os.environ.get("XDG_STATE_HOME")
-    return (Path(base) if base else Path.home() / ".local" / "state") / "rport"
-
-
-def split_auth(text: str, source: str) -> tuple[str, str]:
-    """`user:password` at the first colon. Raises UsageError, which does not show the text."""
-    user, colon, password = text.partition(":")
-    if not colon or not user:
-        raise UsageError(f"{source}: give USER:PASSWORD")
-    return user, password
+    try:
+        return (Path(base) if base else Path.home() / ".local" / "state") / "rport"
+    except RuntimeError:
+        raise UsageError("this user has no home directory: set RPORT_STATE_DIR to where state may be kept") from None
 
 
 def run(prog: str, main: Coroutine[Any, Any, None]) -> int:
     """Run to the end; the exit code. uvloop where it exists."""
     import asyncio  # here, so that --help need not wait for it
 
+    _raise_descriptor_limit()
     try:
         try:
             import uvloop
@@ -81,8 +138,21 @@ def run(prog: str, main: Coroutine[Any, Any, None]) -> int:
         with asyncio.Runner(loop_factory=factory) as runner:
             runner.run(main)
     except RportError as error:
-        print(f"{prog}: {error}", file=sys.stderr)
-        return error.exit_code
+        return complain(prog, error)
     except KeyboardInterrupt:
         return 0
     return 0
+
+
+def _raise_descriptor_limit() -> None:
+    """All that may be had. The soft limit is low, 1024 as a rule, for the sake of select(), which is not used here.
+
+    Before a Pump is made, which looks at it once.
+    """
+    import contextlib
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(OSError, ValueError):  # some systems allow less than they say
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -5,7 +5,8 @@ import re
 from rport.errors import UsageError
 
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
-_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|h|m|s)")
+_NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
+_PART = re.compile(rf"({_NUMBER.pattern})(ms|h|m|s)")
 _WHOLE = re.compile(rf"(?:{_PART.pattern})+")
 _LONGEST = 10 * 365 * 86400.0  # ten years: what is longer is a mistake, and no timer takes it
 
@@ -36,8 +37,6 @@ def format_duration(seconds: float) -> str:
 
 
 def _advice(text: str) -> str:
-    try:
-        float(text)
-    except ValueError:
-        return 'write it like "30s", "2m", "1h2m" or "500ms"'
-    return f'it needs a unit, such as "{text}s"'
+    if _NUMBER.fullmatch(text):
+        return f'it needs a unit, such as "{text}s"'
+    return 'write it like "30s", "2m", "1h2m" or "500ms"'

@@ -5,6 +5,7 @@ phrase that a human thought of, so it goes through a slow, memory-hard function;
 there is no place to keep another.
 """
 
+import errno
 import hashlib
 import hmac
 import os
@@ -41,10 +42,19 @@ def from_private(private: bytes) -> KeyPair:
 
 
 def from_seed(text: str) -> KeyPair:
-    """The same pair for the same text, everywhere and always: Argon2id v1.3, UTF-8. Takes about 0.1 s and 64 MiB."""
+    """The same pair for the same text, everywhere and always: Argon2id v1.3, UTF-8. Takes about 0.1 s and 64 MiB.
+
+    Raises UsageError for an empty text, which everybody guesses, and for what no UTF-8 can be.
+    """
+    if not text:
+        raise UsageError("the seed is empty: write a long random text, or leave it out for a key file")
+    try:
+        seed = text.encode()
+    except UnicodeEncodeError:
+        raise UsageError("the seed is not UTF-8") from None
     private = bindings.crypto_pwhash_alg(
         KEY_LEN,
-        text.encode(),
+        seed,
         _SEED_SALT,
         _SEED_OPSLIMIT,
         _SEED_MEMLIMIT,
@@ -62,7 +72,9 @@ def load_or_create(path: Path) -> KeyPair:
         _create(path)
         return from_private(_load(path))
     except OSError as error:
-        raise UsageError(f"key file {path}: {error.strerror or error}") from error
+        raise UsageError(
+            f"key file {path}: {error.strerror or error}; set RPORT_STATE_DIR to another directory"
+        ) from error
 
 
 def fingerprint(public: bytes) -> str:
@@ -92,7 +104,10 @@ def _create(path: Path) -> None:
     """Make the file, whole or not at all; leave one that is there. Two servers that start at once agree on one key."""
     if path.exists():
         return
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except FileExistsError:  # of the directory, which it names otherwise than any other system call would
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)) from None
     temporary = path.with_name(f"{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
     try:
         with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:

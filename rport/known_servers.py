@@ -13,6 +13,8 @@ from rport.keys import fingerprint_matches, parse_fingerprint
 
 Verdict = Literal["new", "known", "changed"]
 
+_ADVICE = "set RPORT_STATE_DIR to another directory, or give --fingerprint"
+
 
 def check(path: Path, address: str, fingerprint: str) -> Verdict:
     """What the file at `path` says about the server at `address`, `host:port`. Raises UsageError for a bad file."""
@@ -43,7 +45,7 @@ def _numbered(path: Path) -> list[tuple[Path, int, str]]:
     except UnicodeDecodeError:
         raise UsageError(f"{path} is not text: restore it, or delete it to trust anew") from None
     except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}") from error
+        raise UsageError(f"{path}: {error.strerror}; {_ADVICE}") from error
     return [(path, number, line) for number, line in enumerate(text.splitlines(), 1)]
 
 
@@ -70,4 +72,4 @@ def _replace(path: Path, text: str) -> None:
         os.replace(temporary, path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise UsageError(f"{path} cannot be written: {error.strerror}") from error
+        raise UsageError(f"{path} cannot be written: {error.strerror}; {_ADVICE}") from error

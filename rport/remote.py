@@ -37,6 +37,8 @@ class Remote:
     def parse(cls, text: str) -> "Remote":
         """Read what a user wrote. Raises UsageError with a text that names the part that is wrong."""
         try:
+            if "," in text:
+                raise ValueError(f"a list is written with spaces, as {text.replace(',', ' ')!r}")
             return cls._from_parts(_split(_cut_protocol(text)))
         except ValueError as error:
             raise UsageError(f"remote {text!r}: {error}") from None
@@ -93,6 +95,9 @@ def _join(host: str, port: int) -> str:
 
 
 def _cut_protocol(text: str) -> str:
+    scheme, mark, _ = text.partition("://")
+    if mark and scheme.isalnum():
+        raise ValueError(f"write it without {scheme}://, such as db.internal:80")
     spec, slash, protocol = text.rpartition("/")
     if not slash or protocol == "tcp":
         return spec or text
@@ -110,12 +115,18 @@ def _split(text: str) -> list[str]:
         if match is None or text[match.end() : match.end() + 1] not in ("", ":"):
             raise ValueError("brackets belong around a whole IPv6 address, such as [::1]")
         if not match[0]:
-            raise ValueError("it has an empty part" if text else "it is empty")
+            raise ValueError(_emptiness(text))
         parts.append(match[0])
         position = match.end()
     if len(parts) > _PARTS_MAX:
         raise ValueError(f"it has {len(parts)} parts, {_PARTS_MAX} at most are allowed (IPv6 needs brackets)")
     return parts
+
+
+def _emptiness(text: str) -> str:
+    if "::" in text:
+        return "it has an empty part: an IPv6 address belongs in brackets, such as [::1]:3000"
+    return "it has an empty part" if text else "it is empty"
 
 
 def _port(part: str, *, lowest: int) -> int:
@@ -127,14 +138,14 @@ def _port(part: str, *, lowest: int) -> int:
 
 def _host(part: str) -> str:
     if not part.startswith("["):
-        return _clean_host(part)
+        return clean_host(part)
     host = part[1:-1]
     if ":" not in host:
         raise ValueError(f"{part!r} is no IPv6 address")
-    return _clean_host(host)
+    return clean_host(host)
 
 
-def _clean_host(host: str) -> str:
+def clean_host(host: str) -> str:
     """A host without brackets, IPv6 in its one canonical spelling. Raises ValueError."""
     if not 0 < len(host) <= HOST_MAX:
         raise ValueError(f"a host of {len(host)} characters: 1 to {HOST_MAX} are allowed")
@@ -150,6 +161,6 @@ def _clean_host(host: str) -> str:
 
 def _wire_host(value: Mapping[str, object], key: str) -> str:
     try:
-        return _clean_host(control.get_str(value, key))
+        return clean_host(control.get_str(value, key))
     except ValueError as error:
         raise ProtocolError(f"remote whose {key} is unfit: {error}") from None

@@ -20,9 +20,22 @@ HEAD_MAX = 16384  # bytes of an HTTP head, the common limit of web servers
 HEADERS_MAX = 64
 SKIPPED_MAX = 8  # pings and pongs in a row: more is a peer that keeps us busy
 SHOWN_MAX = 80  # characters of a peer's text in an error
+WORDS_MAX = 200  # characters of a server's own explanation, which is a sentence
+BODY_MAX = 512  # octets of a refusal's body that are waited for: its first line is all that is looked at
+
+_TLS_PORT = "a TLS port: https:// is not supported yet, use http:// and the port that rportd itself listens on"
+NO_RPORTD = f"no rportd is there, or it is {_TLS_PORT}"
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, section 1.3
 _OP_BINARY, _OP_CLOSE, _OP_PING, _OP_PONG = 0x2, 0x8, 0x9, 0xA
+_REDIRECTS = (301, 302, 303, 307, 308)
+_REFUSALS = (400, 408, 431, 501)  # what rportd says itself, in words of its own; a 426 and a 503 are proxies', too
+_MEANINGS = {
+    407: "a proxy is in the way and wants credentials, which is not supported yet: connect past it",
+    426: "it does not speak this version of the tunnel protocol",
+    429: "too busy, or what is behind it is down",
+}
+_MEANINGS |= dict.fromkeys((502, 503, 504), _MEANINGS[429])
 _RESERVED = {
     "host",
     "upgrade",
@@ -97,30 +110,32 @@ class UpgradeResponse:
         if len(head) > HEAD_MAX:
             raise ConnectError(f"the HTTP answer's head is longer than {HEAD_MAX} bytes")
         if end:
-            self._accept(head, rest)
-            self.rest = rest
-            self.done = True
+            self._accept(head, rest, ended=not data)
         elif not data:
             raise ConnectError("the connection was closed within the HTTP answer")
         return self.done
 
     def _check_http(self, *, ended: bool) -> None:
         if ended and not self._buffer:
-            raise ConnectError("the connection was closed without an answer")
+            raise ConnectError(f"the connection was closed without an answer: {NO_RPORTD}")
         if not self._buffer.startswith(b"HTTP/"):
             raise ConnectError(_name_stranger(self._buffer))
 
-    def _accept(self, head: bytes, rest: bytes) -> None:
+    def _accept(self, head: bytes, rest: bytes, *, ended: bool) -> None:
         status_line, _, block = head.partition(b"\r\n")
         status = _parse_status(status_line)
         fields = _parse_fields(block)
         if status != 101:
-            raise ConnectError(_name_answer(status, fields, rest))
+            if ended or len(rest) >= min(_text_size(fields), BODY_MAX):
+                raise ConnectError(_name_answer(status, fields, rest))
+            return
         if not hmac.compare_digest(fields.get("sec-websocket-accept", "").encode(), accept_key(self._key).encode()):
             raise ConnectError("the WebSocket answer does not fit the request: a proxy may be answering from its cache")
         protocol = fields.get("sec-websocket-protocol", "none")
         if protocol != SUBPROTOCOL:
             raise ConnectError(f"a WebSocket server answers there, but it speaks {_show(protocol)}, not {SUBPROTOCOL}")
+        self.rest = rest
+        self.done = True
 
 
 def encode_message(payload: bytes, *, masked: bool) -> bytes:
@@ -229,9 +244,9 @@ def _is_text(text: str) -> bool:
     return all(char == "\t" or " " <= char <= "~" or "\xa0" <= char <= "\xff" for char in text)
 
 
-def _show(text: str) -> str:
+def _show(text: str, limit: int = SHOWN_MAX) -> str:
     """A peer's or user's text, cut and with everything unprintable escaped."""
-    cut = text if len(text) <= SHOWN_MAX else text[:SHOWN_MAX] + "..."
+    cut = text if len(text) <= limit else text[:limit] + "..."
     return '"' + "".join(char if char.isprintable() else repr(char)[1:-1] for char in cut) + '"'
 
 
@@ -258,17 +273,33 @@ def _parse_fields(block: bytes) -> dict[str, str]:
 
 def _name_answer(status: int, fields: dict[str, str], body: bytes) -> str:
     """What an HTTP answer other than 101 says about who is there."""
-    if status in (301, 302, 303, 307, 308):
-        return f"answered HTTP {status}, a redirect: use {_show(fields.get('location', ''))} instead"
+    if status in _REDIRECTS:
+        return _name_redirect(status, fields.get("location", ""))
     if status == 400 and b"HTTPS" in body:
-        return "answered HTTP 400: a TLS port; use https://"
-    if status == 407:
-        return "answered HTTP 407: a proxy is in the way and wants credentials; use --proxy"
-    if status == 426:
-        return "answered HTTP 426: it does not speak this version of the tunnel protocol"
-    if status in (429, 502, 503, 504):
-        return f"answered HTTP {status}: too busy, or what is behind it is down"
-    return f"answered HTTP {status}: it is a web server, but no rport server"
+        return f"answered HTTP 400: {_TLS_PORT}"
+    words = _first_line(body) if _text_size(fields) else ""
+    if status in _REFUSALS and words:
+        return f"answered HTTP {status}: {words}"
+    meaning = _MEANINGS.get(status, "it is a web server, but no rport server")
+    return f"answered HTTP {status}: {meaning}" + (f"; it says {words}" if words else "")
+
+
+def _name_redirect(status: int, location: str) -> str:
+    if location.lower().startswith(("https:", "wss:")):
+        return f"answered HTTP {status}, a redirect to {_show(location)}, {_TLS_PORT}"
+    return f"answered HTTP {status}, a redirect: use {_show(location)} instead"
+
+
+def _text_size(fields: dict[str, str]) -> int:
+    """Octets of a body that is a text for humans, as rportd's refusals are; 0 for any other."""
+    size = fields.get("content-length", "")
+    plain = fields.get("content-type", "").lower().startswith("text/plain")
+    return int(size) if plain and size.isascii() and size.isdecimal() and len(size) < 10 else 0
+
+
+def _first_line(body: bytes) -> str:
+    line = body.partition(b"\n")[0].decode("utf-8", "replace").strip()
+    return _show(line, WORDS_MAX) if line else ""
 
 
 def _name_stranger(data: bytes) -> str:
@@ -276,6 +307,6 @@ def _name_stranger(data: bytes) -> str:
     if data.startswith(b"SSH-"):
         return "an SSH server answers there, no rport server"
     if data.startswith(b"\x15\x03"):  # a TLS alert: it took the request for a bad ClientHello
-        return "a TLS port; use https://"
+        return _TLS_PORT
     line = data.partition(b"\n")[0].rstrip(b"\r").decode("latin-1")
     return f"what answers there is no rport server and no web server: it sent {_show(line)}"

@@ -32,7 +32,26 @@ def test_a_bare_number_is_answered_with_a_proposal(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "s", "1d", "1 s", "-1s", "1s ", "1s2", ".5s", "1.s", "1,5s", "1S", "\u0661s", "1s\n"]
+    "text",
+    [
+        "",
+        "s",
+        "1d",
+        "1 s",
+        "-1s",
+        "1s ",
+        "1s2",
+        ".5s",
+        "1.s",
+        "1,5s",
+        "1S",
+        "inf",
+        "nan",
+        "1e5",
+        "1_0",
+        "\u0661s",
+        "1s\n",
+    ],
 )
 def test_unreadable(text: str) -> None:
     with pytest.raises(UsageError, match='write it like "30s"'):

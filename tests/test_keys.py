@@ -25,6 +25,12 @@ def test_a_seed_gives_the_same_key_for_ever() -> None:
     )
 
 
+@pytest.mark.parametrize("seed", ["", "\udcff"])
+def test_unfit_seeds(seed: str) -> None:
+    with pytest.raises(UsageError, match="the seed is"):
+        keys.from_seed(seed)
+
+
 def test_the_private_key_is_not_printed() -> None:
     pair = keys.from_private(b"k" * 32)
     assert repr(pair) == f"KeyPair(public={pair.public!r})"
@@ -90,8 +96,8 @@ def test_damaged_file(tmp_path: Path, content: bytes) -> None:
 
 def test_paths_that_cannot_be(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    for path in (tmp_path / "file" / "key", tmp_path):
-        with pytest.raises(UsageError, match=str(path)):
+    for path, reason in ((tmp_path / "file" / "key", "Not a directory"), (tmp_path, "Is a directory")):
+        with pytest.raises(UsageError, match=f"{path}: {reason}; set RPORT_STATE_DIR"):
             keys.load_or_create(path)
 
 

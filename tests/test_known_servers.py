@@ -67,7 +67,7 @@ def test_no_text(path: Path) -> None:
 
 def test_paths_that_cannot_be(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(UsageError, match="Is a directory"):
+    with pytest.raises(UsageError, match=f"{tmp_path}: Is a directory; set RPORT_STATE_DIR"):
         check(tmp_path, "h:1", ONE)
     with pytest.raises(UsageError, match=r"Not a directory"):
         check(tmp_path / "file" / "known_servers", "h:1", ONE)

@@ -52,7 +52,7 @@ def test_forms(text: str, shown: str) -> None:
         ("9" * 5000, "port 99999999999999999999 is not"),
         (":80", "an empty part"),
         ("80:", "an empty part"),
-        ("::1:80", "an empty part"),
+        ("::1:80", "an empty part: an IPv6 address belongs in brackets"),
         ("[::1:80", "brackets belong"),
         ("::1]:80", "an empty part"),
         ("[::1]80", "brackets belong"),
@@ -67,8 +67,10 @@ def test_forms(text: str, shown: str) -> None:
         ("h" * 254 + ":80", "a host of 254 characters"),
         ("53:1.1.1.1:53/udp", "/udp is not supported yet"),
         ("53/tcp+udp", "/tcp+udp is not supported yet"),
+        ("80,443", "with spaces, as '80 443'"),
+        ("h\n://h:80", "is no protocol"),
         ("53/sctp", "'/sctp' is no protocol"),
-        ("http://h:80", "is no protocol"),
+        ("http://h:80", "write it without http://"),
     ],
 )
 def test_errors_name_the_part(text: str, problem: str) -> None:

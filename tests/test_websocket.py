@@ -110,13 +110,14 @@ def test_header_names_have_no_case() -> None:
     [
         (b"HTTP/1.1 404 Not Found\r\n\r\n", "answered HTTP 404: it is a web server, but no rport server"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "answered HTTP 200: it is a web server"),
-        (b"HTTP/1.1 301 x\r\nLocation: https://h/\r\n\r\n", 'a redirect: use "https://h/" instead'),
-        (b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.", "use https://"),
-        (b"HTTP/1.1 407 x\r\n\r\n", "use --proxy"),
+        (b"HTTP/1.1 301 x\r\nLocation: http://h/\r\n\r\n", 'a redirect: use "http://h/" instead'),
+        (b"HTTP/1.1 301 x\r\nLocation: https://h/\r\n\r\n", 'a redirect to "https://h/", a TLS port'),
+        (b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.", "HTTP 400: a TLS port"),
+        (b"HTTP/1.1 407 x\r\n\r\n", "a proxy is in the way"),
         (b"HTTP/1.1 426 x\r\n\r\n", "version of the tunnel protocol"),
         (b"HTTP/1.1 503 x\r\n\r\n", "HTTP 503: too busy"),
         (b"SSH-2.0-OpenSSH_9.2\r\n", "an SSH server answers there"),
-        (b"\x15\x03\x01\x00\x02\x02\x0a", "a TLS port; use https://"),
+        (b"\x15\x03\x01\x00\x02\x02\x0a", "a TLS port: https:// is not supported yet, use http://"),
         (b"220 mail\x1b[2J ready\r\nmore", r'it sent "220 mail\x1b[2J ready"'),
         (b"HTTP/1.1\r\n\r\n", "no status line"),
         (b"HTTP/1.1 1x1 y\r\n\r\n", "no status line"),
@@ -133,6 +134,47 @@ def test_other_answers(data: bytes, text: str) -> None:
     error = answer_error(data)
     assert text in error
     assert error.isprintable()
+
+
+def refusal(status: int, body: bytes, kind: str = "text/plain; charset=utf-8", size: int | None = None) -> bytes:
+    head = f"HTTP/1.1 {status} x\r\nContent-Type: {kind}\r\nContent-Length: {len(body) if size is None else size}"
+    return head.encode() + b"\r\n\r\n" + body
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        (refusal(400, b"not here\nmore"), 'answered HTTP 400: "not here"'),
+        (refusal(503, b"try again"), 'too busy, or what is behind it is down; it says "try again"'),
+        (refusal(426, b"only 13"), 'this version of the tunnel protocol; it says "only 13"'),
+        (refusal(404, b"no such page"), 'no rport server; it says "no such page"'),
+        (refusal(400, b"a\x1b[2J\xff\n"), 'answered HTTP 400: "a\\x1b[2J\ufffd"'),
+        (refusal(400, b"x" * 9000), 'answered HTTP 400: "' + "x" * websocket.WORDS_MAX + '..."'),
+        (refusal(400, b"\n"), "no rport server"),
+        (refusal(400, b""), "no rport server"),
+    ],
+)
+@pytest.mark.parametrize("step", [1, 10_000])
+def test_a_servers_own_words(answer: bytes, text: str, step: int) -> None:
+    """They may come behind the head."""
+    response = UpgradeResponse(KEY)
+    with pytest.raises(ConnectError) as caught:
+        for start in range(0, len(answer), step):
+            response.feed(answer[start : start + step])
+    assert str(caught.value).endswith(text)
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("answer", [refusal(400, b"<p>", "text/html", 99), refusal(400, b"a", size=10**10)])
+def test_no_more_is_waited_for(answer: bytes) -> None:
+    """No text, and no size that could be meant."""
+    assert answer_error(answer).endswith("it is a web server, but no rport server")
+
+
+def test_words_that_end_too_soon() -> None:
+    answer = refusal(400, b"not he", size=20)
+    assert not UpgradeResponse(KEY).feed(answer)
+    assert answer_error(answer, ended=True).endswith('"not he"')
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ import contextlib
 import logging
 import os
 import random
-import socket
 import time
 from collections.abc import Coroutine
 from dataclasses import dataclass, field, replace
@@ -15,8 +14,10 @@ from typing import Any
 from rport import __version__, control, known_servers
 from rport._mux import preferred_ciphers
 from rport._pump import Conn, Pump, Target
-from rport.client.dial import Address, Dialled, dial
+from rport.client.address import Address
+from rport.client.dial import Dialled, dial
 from rport.client.policy import Rule, dialled_host, refusal
+from rport.client.resolve import Resolver
 from rport.errors import (
     AuthFailed,
     ConnectError,
@@ -25,6 +26,7 @@ from rport.errors import (
     Refused,
     RetriesExhausted,
     RportError,
+    UsageError,
 )
 from rport.keys import fingerprint, fingerprint_matches
 from rport.link import CLOSE_GOING_DOWN, CLOSE_OK, KEEPALIVE, RECORD_MAX, Session
@@ -46,7 +48,7 @@ class Options:
 
     address: Address
     remotes: list[Remote]
-    state_dir: Path
+    state_dir: Path | None  # None: not needed, since the fingerprint is given
     fingerprint: str | None = None
     user: str | None = None
     password: str | None = field(default=None, repr=False)
@@ -59,9 +61,12 @@ class Options:
 class ClientSession(Session):
     """One connection's worth of tunnels."""
 
-    def __init__(self, pump: Pump, dialled: Dialled, options: Options, picked: dict[int, int]) -> None:
+    def __init__(
+        self, pump: Pump, dialled: Dialled, options: Options, picked: dict[int, int], resolver: Resolver
+    ) -> None:
         super().__init__(pump, dialled.sock, dialled.keys, client=True)
         self.options = options
+        self.resolver = resolver
         self.picked = picked  # by index of the remote, the port that the server picked
         self.welcomed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._names: dict[int, tuple[str, int]] = {}
@@ -159,10 +164,9 @@ class ClientSession(Session):
 
     async def _dial_name(self, conn: Conn, host: str, port: int) -> None:
         try:
-            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError) as error:
-            text = error.strerror if isinstance(error, OSError) else "not a host name"
-            self.link.refuse_dial(conn, CODE_NAME, f"{host} does not resolve: {text}")
+            found = await self.resolver.resolve(host, port)
+        except OSError as error:
+            self.link.refuse_dial(conn, CODE_NAME, f"{host} does not resolve: {error.strerror}")
             return
         addresses = [(str(where[0]).partition("%")[0], port, where[3] if len(where) == 4 else 0) for *_, where in found]
         self.link.dial(conn, Target(addresses))
@@ -190,6 +194,7 @@ class Agent:
         self.session: ClientSession | None = None
         self._picked: dict[int, int] = {}
         self._ciphers = preferred_ciphers()
+        self._resolver = Resolver()
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
 
@@ -239,7 +244,7 @@ class Agent:
         log.info("Connecting to %s", address)
         try:
             started = time.monotonic()
-            dialled = await dial(address, self._ciphers)
+            dialled = await dial(address, self._ciphers, self._resolver)
             latency = time.monotonic() - started
             log.debug("Handshake done, %s", dialled.keys.cipher)
             try:
@@ -247,7 +252,7 @@ class Agent:
             except BaseException:
                 dialled.sock.close()
                 raise
-            session = ClientSession(pump, dialled, self.options, self._picked)
+            session = ClientSession(pump, dialled, self.options, self._picked, self._resolver)
             session.hello(self.identity)
             session.link.start(dialled.early)
             async with asyncio.timeout(WELCOME_TIMEOUT):
@@ -280,6 +285,7 @@ class Agent:
                     f"this is not the expected server: expected fingerprint {self.options.fingerprint}, came {came}"
                 )
             return
+        assert self.options.state_dir is not None, "there is no pin"
         path = self.options.state_dir / "known_servers"
         where = self.options.address.netloc
         state = known_servers.check(path, where, came)
@@ -294,6 +300,8 @@ class Agent:
 
     async def _wait(self, error: RportError | None, failures: int) -> None:
         """Sleep before the next try; raises when there is none."""
+        if isinstance(error, UsageError):  # a file of ours, which no other try makes any better
+            raise error
         limit = self.options.max_retry_count
         final = isinstance(error, (FingerprintMismatch, AuthFailed)) or (
             isinstance(error, Refused) and error.code != "busy"  # going down, for one: another is there in a moment

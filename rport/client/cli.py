@@ -1,12 +1,16 @@
 """The `rport` command."""
 
-import os
 import sys
+from argparse import Namespace
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rport import __version__
-from rport.cli import Parser, run, split_auth, state_dir
+from rport.cli import Parser, complain, lookup, parse_login, read, run, state_dir
 from rport.errors import UsageError
+
+if TYPE_CHECKING:
+    from rport.client.agent import Options
 
 EPILOG = """\
 remotes (what listens on the server => what this client dials):
@@ -34,9 +38,7 @@ def parser() -> Parser:
     p.option("fingerprint", metavar="F", help="the server's key, or its first 16 or more hex digits")
     p.option("auth", metavar="USER:PASSWORD", help="login; better in the environment as RPORT_AUTH or AUTH")
     p.option("keepalive", metavar="D", default="25s", help="time between pings, 0 = off (default 25s)")
-    p.option(
-        "max-retry-count", metavar="N", type=int, default=-1, help="tries after the first; -1 = for ever (default)"
-    )
+    p.option("max-retry-count", metavar="N", default="-1", help="tries after the first; -1 = for ever (default)")
     p.option("max-retry-interval", metavar="D", default="5m", help="longest wait between tries (default 5m)")
     p.option("allow", metavar="RULE", action="append", default=[],
              help="also dial this for the server: HOST:PORT, HOST:*, a network, or any; repeatable")  # fmt: skip
@@ -51,50 +53,59 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if words.server is None:
             raise UsageError("no server given; try: rport HOST:PORT 3389, or rport --help")
-        return _run(words)
+        options = _options(words)
     except UsageError as error:
-        print(f"rport: {error}", file=sys.stderr)
-        return error.exit_code
-
-
-def _run(words: "object") -> int:
-    # imported here so that --help and usage errors answer at once
+        return complain("rport", error)
     from rport import logs
+
+    logs.start(words.verbose)
+    return run("rport", _serve(options))
+
+
+def _options(words: Namespace) -> "Options":
+    # imported here so that --help answers at once
+    from rport.client.address import parse_address
     from rport.client.agent import Options
-    from rport.client.dial import parse_address
     from rport.client.policy import Rule
     from rport.duration import parse_duration
     from rport.keys import parse_fingerprint
     from rport.remote import Remote
 
-    args = vars(words)
-    auth = args["auth"] or os.environ.get("RPORT_AUTH") or os.environ.get("AUTH")
-    user, password = split_auth(auth, "--auth") if auth else (None, None)
+    auth, source = lookup(words, "auth", "RPORT_AUTH", "AUTH")
+    user, password = read(parse_login, auth, source) if auth is not None else (None, None)
+    pin = parse_fingerprint(words.fingerprint) if words.fingerprint is not None else None
     options = Options(
-        address=parse_address(args["server"]),
-        remotes=[Remote.parse(text) for text in args["remotes"]],
-        state_dir=state_dir(),
-        fingerprint=parse_fingerprint(args["fingerprint"]) if args["fingerprint"] is not None else None,
+        address=parse_address(words.server),
+        remotes=[Remote.parse(text) for text in words.remotes],
+        state_dir=state_dir() if pin is None else None,
+        fingerprint=pin,
         user=user,
         password=password,
-        keepalive=parse_duration(args["keepalive"]),
-        max_retry_count=None if args["max_retry_count"] < 0 else args["max_retry_count"],
-        max_retry_interval=max(parse_duration(args["max_retry_interval"]), 0.1),
-        allow=[Rule.parse(text) for text in args["allow"]],
+        keepalive=read(parse_duration, words.keepalive, "--keepalive"),
+        max_retry_count=read(_parse_count, words.max_retry_count, "--max-retry-count"),
+        max_retry_interval=max(read(parse_duration, words.max_retry_interval, "--max-retry-interval"), 0.1),
+        allow=[Rule.parse(text) for text in words.allow],
     )
     if len(options.remotes) > 200:
         raise UsageError(f"{len(options.remotes)} remotes given; one client carries at most 200")
-    logs.start(args["verbose"])
-    return run("rport", _serve(options))
+    return options
 
 
-async def _serve(options: "object") -> None:
+def _parse_count(text: str) -> int | None:
+    """None = for ever."""
+    try:
+        count = int(text)
+    except ValueError:
+        raise UsageError(f"{text!r} is not a whole number: write it like 5; -1 = for ever") from None
+    return None if count < 0 else count
+
+
+async def _serve(options: "Options") -> None:
     import asyncio
     import signal
 
-    from rport.client.agent import Agent, Options
+    from rport.client.agent import Agent
 
-    assert isinstance(options, Options)
     agent = Agent(options)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

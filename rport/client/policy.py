@@ -4,7 +4,7 @@ import ipaddress
 from dataclasses import dataclass
 
 from rport.errors import UsageError
-from rport.remote import Remote
+from rport.remote import Remote, clean_host
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,11 @@ class Rule:
         except ValueError:
             pass
         host, colon, port = text.rpartition(":")
-        host = host.removeprefix("[").removesuffix("]")
-        if not colon or not host or not (port == "*" or (port.isdecimal() and 0 < int(port) < 65536)):
+        try:
+            host = clean_host(host.removeprefix("[").removesuffix("]"))
+        except ValueError:
+            host = ""
+        if not colon or not host or "*" in host or not (port == "*" or _is_port(port)):
             raise UsageError(f"--allow {text!r}: give HOST:PORT, HOST:*, a network such as 10.0.0.0/8, or any")
         return cls(text, host=_plain(host), port=None if port == "*" else int(port))
 
@@ -40,6 +43,10 @@ class Rule:
         if self.host is None:
             return True
         return self.host == _plain(host) and self.port in (None, port)
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= 5 and 0 < int(text) < 65536
 
 
 def _plain(host: str) -> str:

@@ -3,17 +3,17 @@
 import asyncio
 import contextlib
 import logging
-import os
 import signal
 import socket
 import sys
+from argparse import Namespace
 from collections.abc import Sequence
 from typing import Any
 
 import uvicorn
 
 from rport import __version__, keys, logs
-from rport.cli import Parser, run, split_auth, state_dir
+from rport.cli import Parser, complain, lookup, parse_login, read, run, state_dir
 from rport.errors import UsageError
 from rport.server import ports
 from rport.server.api import create_app
@@ -50,28 +50,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = parser().parse(sys.argv[1:] if argv is None else argv)
     logs.start(words.verbose)
     try:
-        host = words.host or _env("RPORT_HOST", "HOST") or "0.0.0.0"
-        auth = words.auth or _env("RPORT_AUTH")
-        login = split_auth(auth, "--auth") if auth else None
-        port = _port(words.port or _env("RPORT_PORT", "PORT") or "8080")
-        seed = words.key or _env("RPORT_KEY")
-        pair = keys.from_seed(seed) if seed else keys.load_or_create(state_dir() / "key")
-        try:
-            sock = ports.bind(host.removeprefix("[").removesuffix("]"), port)
-        except PortUnavailable as error:
-            raise UsageError(f"{error}; choose another with --port or --host") from None
+        auth, source = lookup(words, "auth", "RPORT_AUTH")
+        login = read(parse_login, auth, source) if auth is not None else None
+        pair = _key_pair(words)
+        sock = _listen(words)
     except UsageError as error:
-        print(f"rportd: {error}", file=sys.stderr)
-        return error.exit_code
+        return complain("rportd", error)
     return run("rportd", serve(sock, pair, login))
 
 
-def _env(*names: str) -> str | None:
-    return next((value for name in names if (value := os.environ.get(name))), None)
+def _key_pair(words: Namespace) -> keys.KeyPair:
+    seed, source = lookup(words, "key", "RPORT_KEY")
+    return keys.load_or_create(state_dir() / "key") if seed is None else read(keys.from_seed, seed, source)
 
 
-def _port(text: str) -> int:
-    if not text.isdecimal() or int(text) > 65535:
+def _listen(words: Namespace) -> socket.socket:
+    host, host_source = lookup(words, "host", "RPORT_HOST", "HOST")
+    port, port_source = lookup(words, "port", "RPORT_PORT", "PORT")
+    number = read(_parse_port, "8080" if port is None else port, port_source)
+    host = "0.0.0.0" if host is None else host.removeprefix("[").removesuffix("]")
+    try:
+        return ports.bind(host, number)
+    except PortUnavailable as error:
+        raise UsageError(f"{error}; choose another with {port_source} or {host_source}") from None
+
+
+def _parse_port(text: str) -> int:
+    if not (text.isascii() and text.isdecimal()) or len(text) > 5 or int(text) > 65535:
         raise UsageError(f"port {text!r}: give a number from 0 to 65535")
     return int(text)
 

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from rport.cli import state_dir
+from rport.client.address import parse_address
 from rport.client.agent import Agent, Options
-from rport.client.dial import parse_address
 from rport.remote import Remote
 from tests.bench.ports import HOST
 

@@ -67,7 +67,6 @@ def test_a_thousand_clients_come_and_go(keep: Keep, tmp_path: Path) -> None:
     assert "Traceback" not in server.log + crowd.log
 
 
-@pytest.mark.xfail(strict=True, reason="rportd leaves its soft limit of descriptors as it finds it: 1024 as a rule")
 def test_server_takes_all_the_descriptors_that_it_may(keep: Keep, tmp_path: Path) -> None:
     """The usual soft limit, which is low for the sake of select(), would end at fewer than 512 clients."""
     with descriptor_limit(1024):

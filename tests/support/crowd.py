@@ -10,8 +10,8 @@ import sys
 from collections.abc import Sequence
 
 from rport.cli import state_dir
+from rport.client.address import parse_address
 from rport.client.agent import Agent, Options
-from rport.client.dial import parse_address
 from rport.remote import Remote
 
 

@@ -1,0 +1,89 @@
+"""The server's address as a user writes it: `[http://]HOST[:PORT][/PATH]`. Pure."""
+
+import re
+from dataclasses import dataclass
+
+from rport.errors import UsageError
+from rport.remote import PORT_MAX, clean_host
+
+DEFAULT_PORT = 80
+
+# A login goes up to the last @ of all: a slash in a password must not make a part of it a host, which is shown.
+_URL = re.compile(r"(?:([A-Za-z0-9+.-]*)://)?(?:(.*)@)?([^/?#]*)(.*)", re.DOTALL)
+_HOST_PORT = re.compile(r"(?:\[([^\[\]]+)\]|([^:\[\]]+))(?::([^:]*))?")
+_FORM = "give HOST[:PORT], such as example.com:8080 or [::1]:8080"
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where the server is. `host` is a name in ASCII or an address without brackets."""
+
+    host: str
+    port: int
+    path: str
+
+    @property
+    def netloc(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+    def __str__(self) -> str:
+        return f"ws://{self.netloc}"
+
+
+def parse_address(text: str) -> Address:
+    """Raises UsageError naming what is wrong; a login that was written into the address is never shown."""
+    match = _URL.fullmatch(text)
+    assert match is not None, "it takes any text"
+    scheme, login, where, path = match.groups()
+    try:
+        _check_scheme(scheme)
+        address = Address(*_host_and_port(where), _path(path))
+        if login is not None:
+            raise ValueError("give the login with --auth or RPORT_AUTH, not in the address")
+    except ValueError as error:
+        shown = text if login is None else text.replace(f"{login}@", "...@", 1)
+        raise UsageError(f"server {shown!r}: {error}") from None
+    return address
+
+
+def _check_scheme(scheme: str | None) -> None:
+    if scheme is None:
+        return
+    if scheme.lower() in ("https", "wss"):
+        raise ValueError("TLS is not there yet; the tunnel is encrypted without it, use http://")
+    if scheme.lower() not in ("http", "ws"):
+        raise ValueError("the scheme must be http or ws")
+
+
+def _host_and_port(text: str) -> tuple[str, int]:
+    match = _HOST_PORT.fullmatch(text)
+    if match is None:
+        raise ValueError(_FORM)
+    ipv6, name, port = match.groups()
+    return _host(ipv6, name), DEFAULT_PORT if port is None else _port(port)
+
+
+def _host(ipv6: str | None, name: str) -> str:
+    try:
+        if ipv6 is not None:
+            if ":" not in ipv6:
+                raise ValueError(f"{ipv6!r} is no IPv6 address")
+            return clean_host(ipv6)
+        return clean_host(name if name.isascii() else name.encode("idna").decode())
+    except UnicodeError:
+        raise ValueError(f"{name!r} is no host; {_FORM}") from None
+    except ValueError as error:
+        raise ValueError(f"{error}; {_FORM}") from None
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdecimal()) or len(text) > 5 or not 1 <= int(text) <= PORT_MAX:
+        raise ValueError(f"the port must be a number from 1 to {PORT_MAX}")
+    return int(text)
+
+
+def _path(text: str) -> str:
+    if not all("!" <= char <= "~" for char in text) or "#" in text:
+        raise ValueError("the path must be plain ASCII without a space or #; write %20 for a space")
+    return text if text.startswith("/") else f"/{text}"

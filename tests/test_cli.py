@@ -1,0 +1,123 @@
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rport.cli import Parser, complain, lookup, parse_login, read, state_dir
+from rport.errors import RetriesExhausted, UsageError
+
+
+def parser() -> Parser:
+    p = Parser(prog="prog")
+    p.add_argument("word", nargs="?")
+    p.option("host")
+    p.option("port", "-p")
+    p.option("key-file")
+    p.option("verbose", "-v", action="store_true")
+    return p
+
+
+@pytest.mark.parametrize(
+    ("argv", "wanted"),
+    [
+        (["-port", "1"], {"port": "1"}),
+        (["-port=1"], {"port": "1"}),
+        (["--port=1"], {"port": "1"}),
+        (["-p", "1"], {"port": "1"}),
+        (["-p=1"], {"port": "1"}),
+        (["-p1"], {"port": "1"}),
+        (["-p", "-1"], {"port": "-1"}),
+        (["-host=1.2.3.4", "w", "-v"], {"host": "1.2.3.4", "word": "w", "verbose": True}),
+        (["-key-file", "a b"], {"key_file": "a b"}),
+        (["--host="], {"host": ""}),
+        (["--", "w"], {"word": "w"}),
+    ],
+)
+def test_forms(argv: list[str], wanted: dict[str, object]) -> None:
+    assert vars(parser().parse(argv)).items() >= wanted.items()
+
+
+@pytest.mark.parametrize(
+    ("argv", "text"),
+    [
+        (["-prot", "1"], "unknown option -prot; did you mean --port?"),
+        (["-hots=1"], "unknown option -hots; did you mean --host?"),
+        (["--keyfile=x"], "unknown option --keyfile; did you mean --key-file?"),
+        (["--hots:secret"], "unknown option --hots; did you mean --host?"),
+        (["-vp", "1"], "unknown option -vp; did you mean --port?"),
+        (["-x"], "unknown option -x; see prog --help"),
+        (["--hos", "1"], "unknown option --hos; did you mean --host?"),
+        (["--host", "-secret"], "--host: expected one argument"),
+        (["--port"], "--port: expected one argument"),
+        (["a", "9"], "unexpected argument '9'; did you mean -p 9?"),
+        (["a", "b"], "unexpected argument 'b'; see prog --help"),
+        (["a", "\x1b"], r"unexpected argument '\x1b'; see prog --help"),
+    ],
+)
+def test_usage_errors(argv: list[str], text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parser().parse(argv)
+    assert caught.value.code == 1
+    assert capsys.readouterr().err == f"prog: {text}\n"
+
+
+def test_an_error_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert complain("prog", RetriesExhausted("a\nb\x1b[2J")) == 6
+    assert capsys.readouterr().err == "prog: a\\nb\\x1b[2J\n"
+
+
+def test_lookup(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONE", "")
+    monkeypatch.setenv("TWO", "2")
+    given, left_out = argparse.Namespace(a_b=""), argparse.Namespace(a_b=None)
+    assert lookup(given, "a-b", "TWO") == ("", "--a-b")
+    assert lookup(left_out, "a-b", "ONE", "TWO") == ("2", "TWO")
+    assert lookup(left_out, "a-b", "ONE") == (None, "--a-b")
+
+
+def test_read() -> None:
+    assert read(parse_login, "me:a:b", "AUTH") == ("me", "a:b")
+    assert read(parse_login, "me:", "AUTH") == ("me", "")
+    for text in ("secret", ":secret", "", "secret:\udcff"):
+        with pytest.raises(UsageError, match=r"^AUTH: give USER:PASSWORD") as caught:
+            read(parse_login, text, "AUTH")
+        assert "secret" not in str(caught.value)
+
+
+def test_state_dir(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RPORT_STATE_DIR", "STATE_DIRECTORY", "XDG_STATE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", "/h")
+    assert state_dir() == Path("/h/.local/state/rport")
+    monkeypatch.setenv("XDG_STATE_HOME", "/x")
+    assert state_dir() == Path("/x/rport")
+    monkeypatch.setenv("STATE_DIRECTORY", "/s:/t")
+    assert state_dir() == Path("/s")
+    monkeypatch.setenv("RPORT_STATE_DIR", "/r")
+    assert state_dir() == Path("/r")
+
+
+def test_no_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    def home() -> Path:
+        raise RuntimeError
+
+    for name in ("RPORT_STATE_DIR", "STATE_DIRECTORY", "XDG_STATE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", home)
+    with pytest.raises(UsageError, match="set RPORT_STATE_DIR"):
+        state_dir()
+
+
+def test_run_takes_all_the_descriptors_that_it_may() -> None:
+    code = """
+import resource
+from rport.cli import run
+resource.setrlimit(resource.RLIMIT_NOFILE, (100, 200))
+async def main(): print(*resource.getrlimit(resource.RLIMIT_NOFILE))
+run("prog", main())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ})
+    assert done.stdout == "200 200\n"
