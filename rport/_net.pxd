@@ -47,6 +47,30 @@ cdef extern from *:
     }
     static void rp_nodelay(int fd) { int one = 1; setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one); }
     static void rp_notsent_lowat(int fd, int n) { setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &n, sizeof n); }
+    /* whether new connections pace what they send by timers */
+    static int rp_paces(void) {
+        int yes = 0;
+    #ifdef TCP_CONGESTION
+        char name[16] = ""; socklen_t n = sizeof name;
+        int fd = socket(AF_INET, SOCK_STREAM, 0);
+        if (fd < 0) return 0;
+        yes = !getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, &n) && !strncmp(name, "bbr", 3);
+        close(fd);
+    #endif
+        return yes;
+    }
+    /* Within one machine there is nothing to pace for, and the timers cost a quarter of all that a bulk stream costs. */
+    static void rp_unpace(int fd) {
+    #ifdef TCP_CONGESTION
+        struct sockaddr_storage a; socklen_t n = sizeof a;
+        struct sockaddr_in *v4 = (struct sockaddr_in *)&a;
+        struct in6_addr *v6 = &((struct sockaddr_in6 *)&a)->sin6_addr;
+        if (getpeername(fd, (struct sockaddr *)&a, &n)) return;
+        if (a.ss_family == AF_INET ? ntohl(v4->sin_addr.s_addr) >> 24 == 127 : a.ss_family == AF_INET6
+            && (IN6_IS_ADDR_LOOPBACK(v6) || (IN6_IS_ADDR_V4MAPPED(v6) && v6->s6_addr[12] == 127)))
+            setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "reno", 4);
+    #endif
+    }
     static int rp_socket_error(int fd) {
         int e = 0; socklen_t n = sizeof e;
         return getsockopt(fd, SOL_SOCKET, SO_ERROR, &e, &n) ? errno : e;
@@ -119,6 +143,8 @@ cdef extern from *:
     int rp_tcp_socket(int family) nogil
     void rp_nodelay(int fd) nogil
     void rp_notsent_lowat(int fd, int n) nogil
+    int rp_paces() nogil
+    void rp_unpace(int fd) nogil
     int rp_socket_error(int fd) nogil
     void rp_abort(int fd) nogil
     double rp_now() nogil

@@ -45,9 +45,11 @@ cdef class Pump:
     cdef bint scheduled
     cdef bint closed
     cdef readonly int descriptor_limit
+    cdef bint paces             # the system's default congestion control sends by timers
 
     cdef int register(self, int fd, object owner, int kind, bint both) except -1
     cdef void unregister(self, int fd) noexcept
+    cdef void prepare(self, int fd) noexcept
     cdef void activate(self, Link link) except *
     cdef int _turn(self) except -1
     cdef int _events(self) except -1

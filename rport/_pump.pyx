@@ -97,6 +97,7 @@ cdef class Pump:
         self.rx_pool, self.tx_pool = Pool(RX_SIZE), Pool(TX_SIZE)
         self.active, self.graveyard, self.links = [], [], set()
         self.descriptor_limit = net.rp_descriptor_limit()
+        self.paces = net.rp_paces()
         self.now = net.rp_now()
         loop.add_reader(self.poller, self._on_readable)
         self.ticker = loop.call_later(1.0, self._on_tick)
@@ -141,6 +142,12 @@ cdef class Pump:
             self.slots[fd].kind = KIND_NONE
             raise OSError(errno, os.strerror(errno))
         return 0
+
+    cdef void prepare(self, int fd) noexcept:
+        """What every connection wants that is carried or carries."""
+        net.rp_nodelay(fd)
+        if self.paces:
+            net.rp_unpace(fd)
 
     cdef void unregister(self, int fd) noexcept:
         if 0 <= fd < self.slots_size:
@@ -361,7 +368,7 @@ cdef class Link(Mux):
         self.budget = BUDGET_MAX
         self.now = self.heard_at = net.rp_now()
         sealer.keyed_at = opener.keyed_at = self.now
-        net.rp_nodelay(fd)
+        pump.prepare(fd)
         net.rp_notsent_lowat(fd, NOTSENT_LOWAT)
         pump.links.add(self)
         pump.register(fd, self, KIND_LINK, True)
@@ -693,7 +700,6 @@ cdef class Link(Mux):
                 c.fd = -1
                 error = net.EMFILE
                 break
-            net.rp_nodelay(c.fd)
             if net.rp_connect(c.fd, address, c.target.sizes[c.address]) == 0 or errno == net.EINPROGRESS:
                 c.connecting = True
                 c.dialled_at = self.now
@@ -730,6 +736,7 @@ cdef class Link(Mux):
             if c.address < c.target.count:
                 return self.dial_next(c)
             return self._refuse_errno(c, error)
+        self.pump.prepare(c.fd)
         self.accept(c)
         if c.backlog_size:
             self.flush_backlog(c)
@@ -746,7 +753,7 @@ cdef class Link(Mux):
         self.opened += 1
         if self.trace:
             self._tell_visitor(c)
-        net.rp_nodelay(fd)
+        self.pump.prepare(fd)
         return self.pump.register(fd, c, KIND_CONN, True)
 
     def _tell_visitor(self, Conn c):

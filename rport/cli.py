@@ -5,7 +5,6 @@ import os
 import re
 import sys
 from collections.abc import Callable, Coroutine, Sequence
-from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from rport.errors import RportError, UsageError
@@ -111,22 +110,24 @@ def parse_login(text: str) -> tuple[str, str]:
     return user, password
 
 
-def state_dir() -> Path:
+def state_dir() -> str:
     """Where keys and known servers are kept; not made here. Raises UsageError for a user without a home."""
     for name in ("RPORT_STATE_DIR", "STATE_DIRECTORY"):
         if value := os.environ.get(name):
-            return Path(value.partition(":")[0])
-    base = os.environ.get("XDG_STATE_HOME")
-    try:
-        return (Path(base) if base else Path.home() / ".local" / "state") / "rport"
-    except RuntimeError:
-        raise UsageError("this user has no home directory: set RPORT_STATE_DIR to where state may be kept") from None
+            return value.partition(":")[0]
+    base = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+    if base.startswith("~"):
+        raise UsageError("this user has no home directory: set RPORT_STATE_DIR to where state may be kept")
+    return os.path.join(base, "rport")
 
 
 def run(prog: str, main: Coroutine[Any, Any, None]) -> int:
     """Run to the end; the exit code. uvloop where it exists."""
     import asyncio  # here, so that --help need not wait for it
+    import gc
 
+    gc.collect()  # the command line's parser, most of all
+    gc.freeze()
     _raise_descriptor_limit()
     try:
         try:

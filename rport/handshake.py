@@ -12,10 +12,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from nacl import bindings
-from nacl.exceptions import CryptoError
-
-from rport import control
+from rport import control, sodium
 from rport.errors import HandshakeError, ProtocolError
 from rport.hkdf import hkdf
 
@@ -25,9 +22,8 @@ CHACHA20POLY1305 = "chacha20poly1305"  # every implementation has it; nothing be
 
 DH_LEN = 32
 HASH_LEN = 64
-TAG_LEN = 16
 PAYLOAD_MAX = 4096  # plaintext bytes beside the keys; an offer takes about 50
-MESSAGE_MAX = PAYLOAD_MAX + 2 * DH_LEN + 2 * TAG_LEN
+MESSAGE_MAX = PAYLOAD_MAX + 2 * DH_LEN + 2 * sodium.TAG_LEN
 OFFER_MAX = 16  # cipher names
 
 # Noise, section 7.5: the tokens of each message, initiator's first, then in turn.
@@ -45,17 +41,15 @@ class CipherState:
         self._counter = 0
 
     def encrypt(self, ad: bytes, plaintext: bytes) -> bytes:
-        sealed = bindings.crypto_aead_chacha20poly1305_ietf_encrypt(plaintext, ad, self._nonce(), self._key)
+        sealed = sodium.encrypt(plaintext, ad, self._nonce(), self._key)
         self._counter += 1
         return sealed
 
     def decrypt(self, ad: bytes, ciphertext: bytes) -> bytes:
         """Raises HandshakeError; the counter then stays."""
-        if len(ciphertext) < TAG_LEN:
-            raise HandshakeError("handshake message cut short")
         try:
-            plain = bindings.crypto_aead_chacha20poly1305_ietf_decrypt(ciphertext, ad, self._nonce(), self._key)
-        except CryptoError as error:
+            plain = sodium.decrypt(ciphertext, ad, self._nonce(), self._key)
+        except sodium.CryptoError as error:
             raise HandshakeError("handshake message damaged or forged") from error
         self._counter += 1
         return plain
@@ -94,7 +88,7 @@ class SymmetricState:
     @property
     def tag_len(self) -> int:
         """What encryption adds at this point: nothing before the first key."""
-        return TAG_LEN if self._cipher else 0
+        return sodium.TAG_LEN if self._cipher else 0
 
     def split(self) -> tuple[bytes, bytes]:
         """Two 32-byte keys: initiator to responder, responder to initiator."""
@@ -134,11 +128,11 @@ class HandshakeState:
         message = b""
         for token in self._next_tokens(writing=True):
             if token == "e":
-                public = bindings.crypto_scalarmult_base(self._ephemeral)
+                public = sodium.public_key(self._ephemeral)
                 self._symmetric.mix_hash(public)
                 message += public
             elif token == "s":
-                message += self._symmetric.encrypt_and_hash(bindings.crypto_scalarmult_base(self._own("s")))
+                message += self._symmetric.encrypt_and_hash(sodium.public_key(self._own("s")))
             else:
                 self._symmetric.mix_key(self._dh(token))
         return message + self._symmetric.encrypt_and_hash(payload)
@@ -181,8 +175,8 @@ class HandshakeState:
         """The token's first letter is the initiator's key, the second the responder's."""
         own, remote = (token[0], token[1]) if self._initiator else (token[1], token[0])
         try:
-            return bindings.crypto_scalarmult(self._own(own), self._remote(remote))
-        except CryptoError as error:  # libsodium refuses the all-zero result of a low-order key
+            return sodium.shared_secret(self._own(own), self._remote(remote))
+        except sodium.CryptoError as error:  # the all-zero result of a low-order key
             raise HandshakeError("handshake with an unfit public key") from error
 
     def _own(self, kind: str) -> bytes:

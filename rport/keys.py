@@ -5,17 +5,15 @@ phrase that a human thought of, so it goes through a slow, memory-hard function;
 there is no place to keep another.
 """
 
-import errno
 import hashlib
 import hmac
 import os
 import stat
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from nacl import bindings
-
+from rport import files, sodium
 from rport.errors import UsageError
+from rport.files import StrPath
 
 KEY_LEN = 32
 FINGERPRINT_DIGITS_MIN = 16  # 64 bits: a second key with the same prefix is out of reach of a guesser
@@ -38,7 +36,7 @@ class KeyPair:
 
 def from_private(private: bytes) -> KeyPair:
     """The pair of a private key of 32 bytes."""
-    return KeyPair(private, bindings.crypto_scalarmult_base(private))
+    return KeyPair(private, sodium.public_key(private))
 
 
 def from_seed(text: str) -> KeyPair:
@@ -52,6 +50,8 @@ def from_seed(text: str) -> KeyPair:
         seed = text.encode()
     except UnicodeEncodeError:
         raise UsageError("the seed is not UTF-8") from None
+    from nacl import bindings  # here: no client needs it, and it is heavy
+
     private = bindings.crypto_pwhash_alg(
         KEY_LEN,
         seed,
@@ -63,13 +63,14 @@ def from_seed(text: str) -> KeyPair:
     return from_private(private)
 
 
-def load_or_create(path: Path) -> KeyPair:
+def load_or_create(path: StrPath) -> KeyPair:
     """The pair in the file at `path`, which is made with a random key when it is not there.
 
     Raises UsageError for a file that cannot be used or that others can read.
     """
     try:
-        _create(path)
+        if not os.path.exists(path):  # two servers that start at once agree on one key
+            files.write(path, f"{_FILE_HEADER}{os.urandom(KEY_LEN).hex()}\n", replace=False)
         return from_private(_load(path))
     except OSError as error:
         raise UsageError(
@@ -100,28 +101,7 @@ def fingerprint_matches(expected_prefix: str, actual: str) -> bool:
     return hmac.compare_digest(expected_prefix.encode(), actual[: len(expected_prefix)].encode())
 
 
-def _create(path: Path) -> None:
-    """Make the file, whole or not at all; leave one that is there. Two servers that start at once agree on one key."""
-    if path.exists():
-        return
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except FileExistsError:  # of the directory, which it names otherwise than any other system call would
-        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)) from None
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
-    try:
-        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(_FILE_HEADER + os.urandom(KEY_LEN).hex() + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.link(temporary, path)  # unlike a rename, never replaces
-    except FileExistsError:
-        pass
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _load(path: Path) -> bytes:
+def _load(path: StrPath) -> bytes:
     with open(path, "rb") as file:
         mode = os.fstat(file.fileno()).st_mode
         content = file.read(256)

@@ -4,11 +4,11 @@ Blank lines and lines that begin with # are kept as they are. A line may hold th
 server may have several lines: one that fits is enough.
 """
 
-import os
-from pathlib import Path
 from typing import Literal
 
+from rport import files
 from rport.errors import UsageError
+from rport.files import StrPath
 from rport.keys import fingerprint_matches, parse_fingerprint
 
 Verdict = Literal["new", "known", "changed"]
@@ -16,7 +16,7 @@ Verdict = Literal["new", "known", "changed"]
 _ADVICE = "set RPORT_STATE_DIR to another directory, or give --fingerprint"
 
 
-def check(path: Path, address: str, fingerprint: str) -> Verdict:
+def check(path: StrPath, address: str, fingerprint: str) -> Verdict:
     """What the file at `path` says about the server at `address`, `host:port`. Raises UsageError for a bad file."""
     known = [prefix for name, prefix in map(_parse, _numbered(path)) if name == address.lower()]
     if not known:
@@ -24,7 +24,7 @@ def check(path: Path, address: str, fingerprint: str) -> Verdict:
     return "known" if any(fingerprint_matches(prefix, fingerprint) for prefix in known) else "changed"
 
 
-def remember(path: Path, address: str, fingerprint: str) -> None:
+def remember(path: StrPath, address: str, fingerprint: str) -> None:
     """Let `fingerprint` be the only one known for `address`. The file is replaced whole. Raises UsageError.
 
     Of two programs that do this at once the later wins; the loser's server is merely new again the next time.
@@ -33,13 +33,17 @@ def remember(path: Path, address: str, fingerprint: str) -> None:
     if not address or address.startswith("#") or any(char.isspace() for char in address):
         raise UsageError(f"{address!r} cannot be remembered as a server's address")
     kept = [line for line, entry in ((item[2], _parse(item)) for item in _numbered(path)) if entry[0] != address]
-    _replace(path, "".join(f"{line}\n" for line in [*kept, f"{address} {fingerprint}"]))
+    try:
+        files.write(path, "".join(f"{line}\n" for line in [*kept, f"{address} {fingerprint}"]), replace=True)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}; {_ADVICE}") from error
 
 
-def _numbered(path: Path) -> list[tuple[Path, int, str]]:
+def _numbered(path: StrPath) -> list[tuple[StrPath, int, str]]:
     """The lines, each with where it stands."""
     try:
-        text = path.read_text(encoding="utf-8")
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
     except FileNotFoundError:
         return []
     except UnicodeDecodeError:
@@ -49,7 +53,7 @@ def _numbered(path: Path) -> list[tuple[Path, int, str]]:
     return [(path, number, line) for number, line in enumerate(text.splitlines(), 1)]
 
 
-def _parse(item: tuple[Path, int, str]) -> tuple[str, str]:
+def _parse(item: tuple[StrPath, int, str]) -> tuple[str, str]:
     """Address and fingerprint, both empty for a comment. Raises UsageError that names the line."""
     path, number, line = item
     if not line.strip() or line.startswith("#"):
@@ -59,17 +63,3 @@ def _parse(item: tuple[Path, int, str]) -> tuple[str, str]:
         return address.lower(), parse_fingerprint(text)
     except (ValueError, UsageError):
         raise UsageError(f"{path}, line {number}: not `host:port fingerprint`; correct the line or remove it") from None
-
-
-def _replace(path: Path, text: str) -> None:
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise UsageError(f"{path} cannot be written: {error.strerror}; {_ADVICE}") from error

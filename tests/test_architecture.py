@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "rport"
 # Each layer may import itself, where listed, and what stands before it.
 LAYERS = [
     {"errors"},
-    {"hkdf"},
+    {"hkdf", "files", "sodium"},
     {"_mux", "_pump", "_frame", "_net", "_poll", "_sodium"},
     {"duration", "remote", "keys", "known_servers", "control", "handshake", "websocket", "logs"},
     {"link", "cli"},

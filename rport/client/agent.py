@@ -4,11 +4,9 @@ import asyncio
 import contextlib
 import logging
 import os
-import random
 import time
 from collections.abc import Coroutine
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from rport import __version__, control, known_servers
@@ -48,7 +46,7 @@ class Options:
 
     address: Address
     remotes: list[Remote]
-    state_dir: Path | None  # None: not needed, since the fingerprint is given
+    state_dir: str | None  # None: not needed, since the fingerprint is given
     fingerprint: str | None = None
     user: str | None = None
     password: str | None = field(default=None, repr=False)
@@ -56,6 +54,11 @@ class Options:
     max_retry_count: int | None = None
     max_retry_interval: float = 300.0
     allow: list[Rule] = field(default_factory=list)
+
+
+def jitter(low: float, high: float) -> float:
+    """Anything between the two. The random module would cost a hundredth of the client's memory."""
+    return low + (high - low) * int.from_bytes(os.urandom(4)) / 0xFFFFFFFF
 
 
 class ClientSession(Session):
@@ -119,7 +122,7 @@ class ClientSession(Session):
             wait = min(self._waits.get(ref, RETRY_START / 2) * 2, PORT_RETRY_MAX)
             self._waits[ref] = wait
             log.error("Tunnel %s: %s; trying again", remote, control.get_str(message, "error"))
-            self._spawn(self._declare_again(ref, wait * random.uniform(0.8, 1.2)))
+            self._spawn(self._declare_again(ref, wait * jitter(0.8, 1.2)))
             return
         self._waits.pop(ref, None)
         port = control.get_int(message, "lport", 1, 65535)
@@ -286,7 +289,7 @@ class Agent:
                 )
             return
         assert self.options.state_dir is not None, "there is no pin"
-        path = self.options.state_dir / "known_servers"
+        path = os.path.join(self.options.state_dir, "known_servers")
         where = self.options.address.netloc
         state = known_servers.check(path, where, came)
         if state == "changed":
@@ -315,7 +318,7 @@ class Agent:
                 str(error or "the session ended") + (f" (tried {failures + 1} times)" if limit else "")
             )
         delay = min(RETRY_START * 2 ** min(failures, 30), self.options.max_retry_interval)
-        delay *= random.uniform(0.75, 1.0)
+        delay *= jitter(0.75, 1.0)
         if error is not None:
             log.warning("%s", error)
         log.info("Retrying in %s...", f"{delay * 1000:.0f}ms" if delay < 1 else f"{delay:.1f}s")

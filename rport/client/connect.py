@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import itertools
+import os
 import socket
 from collections import deque
 from collections.abc import Sequence
@@ -61,12 +62,21 @@ def _more_telling(one: OSError | None, other: OSError) -> OSError:
 
 
 async def _try(sock: socket.socket, where: tuple[Any, ...]) -> OSError | None:
-    host = str(where[0]).encode()  # a text would load the IDNA tables
+    """Not with sock_connect(): it has uvloop look the address up as if it were a name, in four threads that stay."""
+    loop = asyncio.get_running_loop()
+    done = asyncio.Event()
     try:
-        await asyncio.get_running_loop().sock_connect(sock, (host, *where[1:]))
+        sock.connect(where)
+    except BlockingIOError:
+        loop.add_writer(sock, done.set)
+        try:
+            await done.wait()
+        finally:
+            loop.remove_writer(sock)
     except OSError as error:
         return error
-    return None
+    code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    return OSError(code, os.strerror(code)) if code else None
 
 
 def _abandon(task: asyncio.Task[OSError | None], sock: socket.socket) -> None:

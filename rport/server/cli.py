@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import socket
 import sys
@@ -61,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _key_pair(words: Namespace) -> keys.KeyPair:
     seed, source = lookup(words, "key", "RPORT_KEY")
-    return keys.load_or_create(state_dir() / "key") if seed is None else read(keys.from_seed, seed, source)
+    return keys.load_or_create(os.path.join(state_dir(), "key")) if seed is None else read(keys.from_seed, seed, source)
 
 
 def _listen(words: Namespace) -> socket.socket:
