@@ -1,6 +1,6 @@
 # The socket calls of the copy loops, under their own names, and the few one-liners that C says more shortly.
 
-from libc.stdint cimport uint8_t
+from libc.stdint cimport uint8_t, uint64_t
 from libc.string cimport memcpy
 
 cdef extern from *:
@@ -9,6 +9,7 @@ cdef extern from *:
     #define _GNU_SOURCE
     #endif
     #include <errno.h>
+    #include <stdint.h>
     #include <stdio.h>
     #include <fcntl.h>
     #include <string.h>
@@ -18,6 +19,9 @@ cdef extern from *:
     #include <sys/socket.h>
     #include <sys/resource.h>
     #include <sys/mman.h>
+    #if defined(__linux__)
+    #include <sys/syscall.h>
+    #endif
     #include <netinet/in.h>
     #include <netinet/tcp.h>
     #include <arpa/inet.h>
@@ -69,6 +73,18 @@ cdef extern from *:
         if (a.ss_family == AF_INET ? ntohl(v4->sin_addr.s_addr) >> 24 == 127 : a.ss_family == AF_INET6
             && (IN6_IS_ADDR_LOOPBACK(v6) || (IN6_IS_ADDR_V4MAPPED(v6) && v6->s6_addr[12] == 127)))
             setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "reno", 4);
+    #endif
+    }
+    /* How long this thread runs before others on its processor get their turn, in ns; 0 = as the system has it. A short
+       slice is also given sooner. Linux from 6.12 on; elsewhere nothing happens. */
+    static void rp_slice(uint64_t ns) {
+    #if defined(__linux__) && defined(SYS_sched_setattr)
+        struct {
+            uint32_t size, policy; uint64_t flags; int32_t nice; uint32_t priority; uint64_t runtime, deadline, period;
+        } a = {sizeof a, 0, 8 /* SCHED_FLAG_KEEP_POLICY */, getpriority(PRIO_PROCESS, 0), 0, ns, 0, 0};
+        syscall(SYS_sched_setattr, 0, &a, 0);
+    #else
+        (void)ns;
     #endif
     }
     static int rp_socket_error(int fd) {
@@ -145,6 +161,7 @@ cdef extern from *:
     void rp_notsent_lowat(int fd, int n) nogil
     int rp_paces() nogil
     void rp_unpace(int fd) nogil
+    void rp_slice(uint64_t ns) nogil
     int rp_socket_error(int fd) nogil
     void rp_abort(int fd) nogil
     double rp_now() nogil

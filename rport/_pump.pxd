@@ -46,6 +46,8 @@ cdef class Pump:
     cdef bint closed
     cdef readonly int descriptor_limit
     cdef bint paces             # the system's default congestion control sends by timers
+    cdef bint quick             # somebody waits for answers: turns are short
+    cdef double quick_until
 
     cdef int register(self, int fd, object owner, int kind, bint both) except -1
     cdef void unregister(self, int fd) noexcept
@@ -53,6 +55,7 @@ cdef class Pump:
     cdef void activate(self, Link link) except *
     cdef int _turn(self) except -1
     cdef int _events(self) except -1
+    cdef void _set_pace(self) noexcept
     cdef void _schedule(self) except *
 
 

@@ -26,8 +26,7 @@ cdef enum:
     RX_SIZE = 1376256           # a megabyte and the rest of a record: what one turn takes from the carrier
     TX_SIZE = 1376256           # as in _mux
     BUDGET_MIN = 65536
-    BUDGET_QUICK = 65536        # while somebody waits for answers: a turn of a tenth of a millisecond
-    RECEIVE_QUICK = 131072
+    TURN_QUICK = 147456         # each way while somebody waits for answers: a turn of a tenth of a millisecond
     BUDGET_MAX = 1048576
     STASH_MAX = 16384
     ROUNDS = 16                 # of one turn
@@ -35,7 +34,9 @@ cdef enum:
     FD_RESERVE = 64             # descriptors kept for control connections
     LEFT_BEHIND_MAX = 67108864  # octets that ended sessions may still owe to local sockets, one session's window
     NOTSENT_LOWAT = 262144      # what the kernel may hold unsent: enough to keep it busy between two turns
+    SLICE_QUICK = 100000        # nanoseconds, the least that there is
 
+cdef double INTERACTIVE = 0.05  # seconds, as in _mux
 cdef double DIAL_TIMEOUT = 10.0
 cdef double OPEN_TIMEOUT = 20.0
 cdef double CLOSE_TIMEOUT = 2.0 # for the carrier to take a CLOSE, and for the peer to hang up behind it
@@ -184,12 +185,12 @@ cdef class Pump:
 
     cdef int _turn(self) except -1:
         cdef int rounds
-        cdef int seen
         cdef Link link
         cdef list work
         for rounds in range(ROUNDS):
             self.now = net.rp_now()
-            seen = self._events()
+            self._events()
+            self._set_pace()
             if not self.active:
                 break
             work, self.active = self.active, []
@@ -198,6 +199,8 @@ cdef class Pump:
                 if link.dead:
                     continue
                 link.now = self.now
+                if link.interactive():
+                    self.quick_until = self.now + INTERACTIVE
                 try:
                     if link.service():
                         self.activate(link)
@@ -209,6 +212,13 @@ cdef class Pump:
         if self.active:
             self._schedule()
         return 0
+
+    cdef void _set_pace(self) noexcept:
+        """Short turns while somebody waits for answers: of ours, and of ours at the processor."""
+        cdef bint quick = self.now < self.quick_until
+        if quick != self.quick:
+            self.quick = quick
+            net.rp_slice(SLICE_QUICK if quick else 0)
 
     cdef int _events(self) except -1:
         cdef rp_event events[256]
@@ -488,8 +498,8 @@ cdef class Link(Mux):
             self.rx_tail -= self.rx_head
             self.rx_head = 0
         size = RX_SIZE - self.rx_tail
-        if self.interactive():
-            size = min(size, <size_t>RECEIVE_QUICK)
+        if self.pump.quick:
+            size = min(size, <size_t>TURN_QUICK)
         got = self.carrier_recv(self.rx + self.rx_tail, size)
         if got > 0:
             self.rx_ready = <size_t>got == size or self.rx_hup
@@ -526,7 +536,7 @@ cdef class Link(Mux):
         if self.tx_blocked:
             return False
         if self.tx_head == self.tx_tail:
-            self.fill(min(self.budget, <size_t>BUDGET_QUICK) if self.interactive() else self.budget)
+            self.fill(min(self.budget, <size_t>TURN_QUICK) if self.pump.quick else self.budget)
             self.seal_record()
         waiting = self.tx_tail - self.tx_head
         if not waiting:

@@ -32,7 +32,8 @@ from rport.remote import Remote
 
 WELCOME_TIMEOUT = 20.0  # seconds from the handshake to the server's answer; it may be checking a slow password hash
 RETRY_START = 0.1
-STABLE = 60.0  # seconds after which a session counts as good and the backoff starts over
+STABLE = 5.0  # seconds after which a session counts as good and the backoff starts over: a link that is lost every
+# minute is back at once each time, a server that throws everybody out is not asked ten times a second
 PORT_RETRY_MAX = 5.0  # seconds between tries for a port that somebody else holds
 CODE_FORBIDDEN = 7
 CODE_NAME = 8
@@ -198,6 +199,7 @@ class Agent:
         self._picked: dict[int, int] = {}
         self._ciphers = preferred_ciphers()
         self._resolver = Resolver()
+        self._uptime = 0.0  # seconds that the last session was up
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
 
@@ -215,11 +217,10 @@ class Agent:
         failures = 0
         try:
             while not self._stop.is_set():
-                started = time.monotonic()
                 error = await self._once(pump)
                 if self._stop.is_set():
                     return
-                if error is None or time.monotonic() - started > STABLE:
+                if error is None and self._uptime > STABLE:
                     failures = 0
                 await self._wait(error, failures)
                 failures += 1
@@ -268,7 +269,9 @@ class Agent:
         self.session = session
         log.info("Connected (Latency %.1fms)", latency * 1000)
         session.start_keepalive(self.options.keepalive)
+        connected = time.monotonic()
         await session.ended.wait()
+        self._uptime = time.monotonic() - connected
         self.session = None
         code, text = session.goodbye or (None, None)
         if code == CLOSE_GOING_DOWN:
