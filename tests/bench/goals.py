@@ -19,6 +19,7 @@ from tests.bench.works.memory import (
     SERVER_PEAK,
 )
 from tests.bench.works.requests import CPU_PER_REQUEST, PER_SECOND
+from tests.bench.works.stuck import KEPT
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ GOALS = (
     Goal("latency-loaded", P50, "<=", 500, None),
     Goal("latency-loaded", P99, "<=", 2500, None),
     Goal("latency-loaded", BULK_KEPT, ">=", 0.85, None),
+    Goal("stuck", KEPT, ">=", 0.9, None),
     Goal("long-path", DOWN, ">=", 0.95, "direct"),
     Goal("long-path", UP, ">=", 0.95, "direct"),
     Goal("memory", CLIENT_IDLE, "<=", 26, None),

@@ -43,6 +43,8 @@ def goals_table(results: Results) -> str:
     """What must be reached and what was, for the works of this run."""
     rows = []
     for goal in GOALS:
+        if goal.work not in results.samples:
+            continue
         actual = goal.actual(results)
         shown, verdict = ("not measured", "") if actual is None else (f"{actual:.3g}", _verdict(goal, actual))
         rows.append([goal.work, goal.metric.title, goal.target, shown, verdict])

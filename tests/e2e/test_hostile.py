@@ -2,10 +2,12 @@
 
 import contextlib
 import os
+import re
 import socket
 import struct
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +18,13 @@ from rport.errors import ProtocolError
 from rport.handshake import MESSAGE_MAX, Responder
 from rport.websocket import MessageReader, accept_key, encode_message, upgrade_response
 from tests.e2e.test_life import exchange
-from tests.support.programs import Client, Server, Target, echo, until
+from tests.support.programs import Client, Server, Target, echo, read_all, until
 from tests.support.relay import Relay
 from tests.support.wire import CLOSE, CONTROL, DATA, OPEN, PING, PONG, REFUSE, WirePeer, connect, frame, login, upgrade
 
 Keep = Callable[[Any], Any]
+
+RETRY = re.compile(r"Retrying in ([\d.]+)(ms|s)\.\.\.")
 
 
 def alive(server: Server) -> bool:
@@ -219,6 +223,21 @@ def test_returning_client_takes_its_port_over(keep: Keep, tmp_path: Path) -> Non
     assert exchange(port) == b"ping"
 
 
+def test_over_a_long_path(keep: Keep, tmp_path: Path) -> None:
+    """A tenth of a second there and back: early data, both windows and the keepalive have to live with it."""
+    target = keep(Target(echo))
+    server = keep(Server(tmp_path))
+    relay = keep(Relay(server.port, delay=0.05))
+    client = keep(Client(relay.port, "--keepalive", "1s", f"127.0.0.1:0:127.0.0.1:{target.port}", state=tmp_path))
+    port = client.tunnel_port()
+    data = os.urandom(3 << 20)
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as sock, ThreadPoolExecutor(1) as pool:
+        pool.submit(sock.sendall, data).add_done_callback(lambda _: sock.shutdown(socket.SHUT_WR))
+        assert read_all(sock) == data
+    assert exchange(port) == b"ping"
+    assert "Disconnected" not in client.log
+
+
 class HostileServer:
     """Does the handshake, then hands over to `script`."""
 
@@ -291,3 +310,16 @@ def test_client_survives_a_server_that_breaks_rules(bad: bytes, keep: Keep, tmp_
     client.wait_for("Disconnected: ")
     client.wait_for("Connected", 2)
     assert "Traceback" not in client.log
+
+
+def test_a_server_that_throws_everybody_out_is_asked_less_and_less(keep: Keep, tmp_path: Path) -> None:
+    def script(peer: WirePeer) -> None:
+        peer.wait_for(CONTROL)
+        peer.control(type="welcome", version="x", session="0" * 64)
+        peer.send(frame(0, CLOSE, b"\0"))
+        peer.drain()
+
+    client = keep(Client(keep(HostileServer(script)).port, state=tmp_path))
+    client.wait_for("Retrying in", 5)
+    waits = [float(number) * (0.001 if unit == "ms" else 1) for number, unit in RETRY.findall(client.log)]
+    assert waits[4] > 10 * waits[0], "it doubles: sixteenfold, less the jitter"

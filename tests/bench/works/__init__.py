@@ -8,6 +8,7 @@ from tests.bench.works.latency import Idle, Loaded
 from tests.bench.works.long_path import LongPath
 from tests.bench.works.memory import Memory, Reconnect, Swarm
 from tests.bench.works.requests import Connections, Requests
+from tests.bench.works.stuck import Stuck
 
 __all__ = ["WORKS", "Metric", "Sample", "Work"]
 
@@ -19,6 +20,7 @@ _ALL: tuple[Work, ...] = (
     Connections(),
     Idle(),
     Loaded(),
+    Stuck(),
     LongPath(),
     Memory(),
     Swarm(),
