@@ -14,15 +14,38 @@ die() {
 
 say() { printf '== %s\n' "$*" >&2; }
 
+can_install() { [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; }
+
 # apt_install PACKAGE...: installs as root on Debian, else ends with a message that names the packages.
+# Services stay down: the programs are wanted, not a web server that listens from now on; see invoke-rc.d(8).
 apt_install() {
-    if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
-        die "missing system packages; run: sudo apt-get install -y $*"
-    fi
+    local policy=/usr/sbin/policy-rc.d ours='' failed=''
+    can_install || die "missing system packages; run: sudo apt-get install -y $*"
     say "installing $*"
     apt-get update -qq >/dev/null || say "apt-get update failed; trying with the lists that are here"
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null ||
-        die "apt-get could not install: $*"
+    if [ ! -e "$policy" ]; then
+        ours=yes
+        printf '#!/bin/sh\nexit 101\n' >"$policy"
+        chmod +x "$policy"
+    fi
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null || failed=yes
+    [ -z "$ours" ] || rm -f "$policy"
+    [ -z "$failed" ] || die "apt-get could not install: $*"
+}
+
+# ensure_tools LIST: the programs of a list of packages. What is missing is installed, or else named, and done without.
+ensure_tools() {
+    local package tool missing=()
+    while read -r package tool; do
+        case "$package" in '' | '#'*) continue ;; esac
+        PATH=$PATH:/usr/sbin:/sbin command -v "$tool" >/dev/null || missing+=("$package")
+    done <"$1"
+    [ ${#missing[@]} != 0 ] || return 0
+    if can_install; then
+        apt_install "${missing[@]}"
+    else
+        say "what needs them is left out; to have all: sudo apt-get install -y ${missing[*]}"
+    fi
 }
 
 # The first interpreter that is new enough; nothing when there is none.
