@@ -15,8 +15,7 @@ cdef enum Want:             # frames a stream still has to emit, in the order in
     WANT_ACCEPT = 4
     WANT_WINDOW = 8
     WANT_DATA = 16
-    WANT_FIN = 32
-    WANT_RESET = 64
+    WANT_RESET = 32
 
 cdef enum Queue:
     QUEUE_NONE = 0

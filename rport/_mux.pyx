@@ -33,8 +33,6 @@ cdef double SECONDS_PER_KEY = 3600.0
 # Records that one send call may carry, with room for headers and tags, and a reserve for frames that are not data.
 cdef enum:
     HEADER_ROOM = 14
-    TX_DATA = 1048576
-    TX_RECORDS = 5
     TX_SIZE = 1376256                           # 5 * (RECORD_MAX + HEADER_ROOM + TAG), rounded up to a page
     FRESH_QUANTUM = 16384                       # what a stream may emit before it counts as bulk
     BULK_QUANTUM = 131072

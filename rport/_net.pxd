@@ -1,7 +1,6 @@
 # The socket calls of the copy loops, under their own names, and the few one-liners that C says more shortly.
 
 from libc.stdint cimport uint8_t, uint64_t
-from libc.string cimport memcpy
 
 cdef extern from *:
     """

@@ -1,6 +1,6 @@
 # The copy loops' map: a pump per event loop, a link per session, a conn per carried connection.
 
-from libc.stdint cimport uint8_t, uint32_t, uint64_t, int64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from rport._mux cimport Mux, Stream, Seal
 from rport._net cimport sockaddr_storage
@@ -44,7 +44,7 @@ cdef class Pump:
     cdef object ticker
     cdef bint scheduled
     cdef bint closed
-    cdef readonly int descriptor_limit
+    cdef int descriptor_limit
     cdef bint paces             # the system's default congestion control sends by timers
     cdef bint quick             # somebody waits for answers: turns are short
     cdef double quick_until
@@ -114,17 +114,13 @@ cdef class Link(Mux):
     cdef size_t rx_head
     cdef size_t rx_tail
     cdef bytes stash            # a short rest of a record, kept instead of a whole buffer
-    cdef readonly uint64_t carrier_in
     cdef readonly uint64_t carrier_out
-    cdef readonly double heard_at
-    cdef readonly uint64_t opened
+    cdef double heard_at
     cdef public bint trace      # tell the owner about each stream
     cdef dict targets
     cdef set listeners
     cdef set draining           # of a dead link: conns whose stream had ended and whose backlog has not
 
-    cdef Py_ssize_t carrier_recv(self, uint8_t *p, size_t size) noexcept
-    cdef Py_ssize_t carrier_send(self, const uint8_t *p, size_t size) noexcept
     cdef bint service(self) except -1
     cdef bint receive(self) except -1
     cdef bint drop(self) except -1

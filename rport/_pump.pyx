@@ -8,9 +8,9 @@ loop's other users get their turn.
 """
 
 from libc.errno cimport errno
-from libc.stdint cimport uint8_t, uint32_t, uint64_t, int64_t
-from libc.stdlib cimport calloc, free, malloc, realloc
-from libc.string cimport memcpy, memmove, memset, strerror
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport free, realloc
+from libc.string cimport memcpy, memmove, memset
 
 from rport cimport _net as net
 from rport._mux cimport Mux, Seal, Stream, PULL_BROKEN, PULL_EMPTY, PULL_EOF, WANT_DATA
@@ -419,9 +419,6 @@ cdef class Link(Mux):
         """What OPEN frames for `tunnel` dial; None asks owner.on_dial each time."""
         self.targets[tunnel] = target
 
-    def drop_target(self, uint32_t tunnel):
-        self.targets.pop(tunnel, None)
-
     def dial(self, Conn conn, Target target):
         """The answer to on_dial."""
         if not conn.gone and not self.dead:
@@ -448,13 +445,7 @@ cdef class Link(Mux):
         """Seconds since the last octet from the peer."""
         return net.rp_now() - self.heard_at
 
-    # --- the carrier: a descriptor here; one over a transport overrides these two -----------------------------------
-
-    cdef Py_ssize_t carrier_recv(self, uint8_t *p, size_t size) noexcept:
-        return net.recv(self.fd, p, size, 0)
-
-    cdef Py_ssize_t carrier_send(self, const uint8_t *p, size_t size) noexcept:
-        return net.send(self.fd, p, size, net.MSG_NOSIGNAL)
+    # --- the carrier -------------------------------------------------------------------------------------------------
 
     cdef uint8_t *tx_acquire(self) except NULL:
         return self.pump.tx_pool.take()
@@ -500,11 +491,10 @@ cdef class Link(Mux):
         size = RX_SIZE - self.rx_tail
         if self.pump.quick:
             size = min(size, <size_t>TURN_QUICK)
-        got = self.carrier_recv(self.rx + self.rx_tail, size)
+        got = net.recv(self.fd, self.rx + self.rx_tail, size, 0)
         if got > 0:
             self.rx_ready = <size_t>got == size or self.rx_hup
             self.rx_tail += got
-            self.carrier_in += got
             self.heard_at = self.now
         elif got < 0 and (errno == net.EAGAIN or errno == net.EWOULDBLOCK):
             self.rx_ready = False
@@ -542,14 +532,14 @@ cdef class Link(Mux):
         if not waiting:
             self.sent(0)
             return False
-        got = self.carrier_send(self.tx + self.tx_head, waiting)
+        got = net.send(self.fd, self.tx + self.tx_head, waiting, net.MSG_NOSIGNAL)
         if got < 0:
             if errno == net.EAGAIN or errno == net.EWOULDBLOCK:
                 self.tx_blocked = True
                 return False
             if errno == net.EINTR:
                 return True
-            self.fail(LinkLost(f"the connection broke: {strerror(errno).decode()}"))
+            self.fail(LinkLost(f"the connection broke: {os.strerror(errno)}"))
             return False
         self.carrier_out += got
         self.sent(got)
@@ -574,7 +564,7 @@ cdef class Link(Mux):
         cdef Py_ssize_t got
         if self.rx == NULL:
             self.rx = self.pump.rx_pool.take()
-        got = self.carrier_recv(self.rx, RX_SIZE)
+        got = net.recv(self.fd, self.rx, RX_SIZE, 0)
         if got > 0 or (got < 0 and errno == net.EINTR):
             return True
         if got < 0 and (errno == net.EAGAIN or errno == net.EWOULDBLOCK):
@@ -685,7 +675,6 @@ cdef class Link(Mux):
         cdef Conn c = <Conn>s
         if not self.client or c.tunnel not in self.targets:
             return self.refuse(c, CODE_NO_TUNNEL, b"no such tunnel")
-        self.opened += 1
         if self.trace:
             self.owner.on_stream(c, "")
         c.target = <Target>self.targets[c.tunnel]
@@ -760,7 +749,6 @@ cdef class Link(Mux):
             net.rp_abort(fd)
             return 0
         c.fd = fd
-        self.opened += 1
         if self.trace:
             self._tell_visitor(c)
         self.pump.prepare(fd)

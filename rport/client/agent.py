@@ -35,7 +35,6 @@ RETRY_START = 0.1
 STABLE = 5.0  # seconds after which a session counts as good and the backoff starts over: a link that is lost every
 # minute is back at once each time, a server that throws everybody out is not asked ten times a second
 PORT_RETRY_MAX = 5.0  # seconds between tries for a port that somebody else holds
-CODE_FORBIDDEN = 7
 CODE_NAME = 8
 
 log = logging.getLogger("rport")
@@ -99,8 +98,6 @@ class ClientSession(Session):
             self._on_tunnel(message)
         elif kind == "offer":
             self._on_offer(message)
-        elif kind == "withdraw":
-            self.link.drop_target(control.get_int(message, "id", 1, 2**32 - 1))
 
     def _on_welcome(self, message: control.Message) -> None:
         if not self.welcomed.done():
