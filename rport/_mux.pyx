@@ -769,7 +769,7 @@ cdef class Mux:
         self.pending += 1
         self.streams[stream] = s
         if len(self.streams) > f.STREAMS_MAX or self.pending > f.PENDING_MAX:
-            return self.refuse(s, 3, b"too many streams")
+            return self.refuse(s, f.CODE_BUSY, b"too many streams")
         return self.on_open(s)
 
     cdef Stream _find(self, uint32_t stream):

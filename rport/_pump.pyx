@@ -13,6 +13,7 @@ from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy, memmove, memset
 
 from rport cimport _net as net
+from rport._frame cimport CODE_BUSY, CODE_FAILED, CODE_NO_TUNNEL, CODE_REFUSED, CODE_TIMEOUT, CODE_UNREACHABLE
 from rport._mux cimport Mux, Seal, Stream, PULL_BROKEN, PULL_EMPTY, PULL_EOF, WANT_DATA
 from rport._net cimport sockaddr_storage
 from rport._poll cimport RP_ERR, RP_HUP, RP_IN, RP_OUT, rp_event, rp_poll_add, rp_poll_del, rp_poll_new, rp_poll_wait
@@ -41,17 +42,6 @@ cdef double DIAL_TIMEOUT = 10.0
 cdef double OPEN_TIMEOUT = 20.0
 cdef double CLOSE_TIMEOUT = 2.0 # for the carrier to take a CLOSE, and for the peer to hang up behind it
 cdef double LINGER = 300.0      # a half-closed stream on which nothing moves
-
-# Refuse and reset codes: PROTOCOL.md, section 7
-cdef enum:
-    CODE_FAILED = 1
-    CODE_NO_TUNNEL = 2
-    CODE_BUSY = 3
-    CODE_REFUSED = 4
-    CODE_TIMEOUT = 5
-    CODE_UNREACHABLE = 6
-    CODE_FORBIDDEN = 7
-    CODE_NAME = 8
 
 _log = logging.getLogger("rport.pump")
 

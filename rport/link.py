@@ -1,7 +1,7 @@
 """A session's upkeep, the same at both ends: control messages, keepalive, the end.
 
-The event loop begins here; what is below knows none. `Session` owns a compiled Link and is its `owner`: the Link calls
-the on_* methods. Subclasses say what the control messages mean.
+asyncio begins here: of all that is below, only the Pump is handed a loop. `Session` owns a compiled Link and is its
+`owner`: the Link calls the on_* methods. Subclasses say what the control messages mean, and what a name resolves to.
 """
 
 import asyncio
@@ -102,7 +102,7 @@ class Session:
         log.debug("%s: round trip %.1f ms", self.name, rtt * 1000)
 
     def on_dial(self, conn: Conn, tunnel: int) -> None:
-        self.link.refuse_dial(conn, 2, "no such tunnel")
+        raise NotImplementedError
 
     def on_refused(self, tunnel: int, code: int, text: str) -> None:
         log.info("connection through tunnel %d refused: %s", tunnel, text)

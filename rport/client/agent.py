@@ -35,7 +35,7 @@ RETRY_START = 0.1
 STABLE = 5.0  # seconds after which a session counts as good and the backoff starts over: a link that is lost every
 # minute is back at once each time, a server that throws everybody out is not asked ten times a second
 PORT_RETRY_MAX = 5.0  # seconds between tries for a port that somebody else holds
-CODE_NAME = 8
+CODE_NAME = 8  # PROTOCOL.md, section 7
 
 log = logging.getLogger("rport")
 
