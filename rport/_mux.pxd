@@ -4,6 +4,12 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t, int64_t
 
 from rport._sodium cimport aead_encrypt_t, aead_decrypt_t
 
+cdef double INTERACTIVE     # seconds: how long somebody counts as waiting for answers
+
+cdef enum:
+    BUFFER_SIZE = 1376256   # of tx, and of a carrier's other buffer: five full records with room for headers and tags,
+                            # which is a mebibyte and a record begun, rounded up to 64 KiB
+
 cdef enum:
     PULL_EMPTY = -1         # nothing to send now; the source says so again when there is
     PULL_EOF = -2           # the source has ended: send FIN

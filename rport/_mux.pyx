@@ -30,12 +30,11 @@ cdef uint64_t RECORDS_PER_KEY = 1ULL << 32
 cdef uint64_t OCTETS_PER_KEY = 1ULL << 36       # 64 GiB
 cdef double SECONDS_PER_KEY = 3600.0
 
-# Records that one send call may carry, with room for headers and tags, and a reserve for frames that are not data.
 cdef enum:
-    HEADER_ROOM = 14
-    TX_SIZE = 1376256                           # 5 * (RECORD_MAX + HEADER_ROOM + TAG), rounded up to a page
+    HEADER_ROOM = 14                            # the longest header of a record: 2, 8 for its length, 4 for the mask
     FRESH_QUANTUM = 16384                       # what a stream may emit before it counts as bulk
-    BULK_QUANTUM = 131072
+    BULK_QUANTUM = 131072                       # what a bulk stream may emit while another waits
+    READ_MIN = 4096                             # a record's last few octets are not worth a read
     CONTROL_QUEUE_MAX = 1048576                 # octets unsent: an answer of 4 KiB for each of 256 tunnels
     MESSAGE_COST = 64                           # octets of memory beside a message's own, so that tiny ones count too
 
@@ -45,11 +44,11 @@ cdef double QUEUE_FLOOR = 0.0004
 
 # A row of small messages on one stream, which a bulk stream's odd ends do not make: somebody waits for answers, for
 # this long at least.
-cdef double INTERACTIVE = 0.05
+INTERACTIVE = 0.05
 cdef enum:
     SMALL_SIZE = 4096
     SMALL_ROW = 4
-    QUICK_WINDOW = 131072
+    QUICK_WINDOW = 131072                       # of a bulk stream meanwhile, or more where that does not fill the path
     STREAM_ROOM = 8 * 8 + f.REASON_MAX          # every frame but DATA that one stream may emit in its turn
 
 
@@ -417,10 +416,10 @@ cdef class Mux:
             self.tx_head = self.tx_tail = 0
         if not self.record:
             start = self.tx_tail + HEADER_ROOM
-            if start + size + f.TAG_SIZE_AEGIS > TX_SIZE:
+            if start + size + f.TAG_SIZE_AEGIS > BUFFER_SIZE:
                 return False
             self.record = self.cursor = start
-        return self.cursor + size + f.TAG_SIZE_AEGIS <= TX_SIZE
+        return self.cursor + size + f.TAG_SIZE_AEGIS <= BUFFER_SIZE
 
     cdef uint8_t *_frame(self, uint32_t stream, uint8_t kind, uint32_t length) except? NULL:
         """Writes a frame's header and returns where its payload goes; NULL when there is no room."""
@@ -574,10 +573,10 @@ cdef class Mux:
         while budget > 0:
             if s.credit <= 0:
                 return 0                        # WANT_DATA stays: a WINDOW frame queues it again
-            if not self._room(f.FRAME_HEADER + 4096):       # a record's last few octets are not worth a read
+            if not self._room(f.FRAME_HEADER + READ_MIN):
                 self._queue(s)
                 return 0
-            room = min(f.RECORD_MAX - (self.cursor - self.record), TX_SIZE - f.TAG_SIZE_AEGIS - self.cursor)
+            room = min(f.RECORD_MAX - (self.cursor - self.record), BUFFER_SIZE - f.TAG_SIZE_AEGIS - self.cursor)
             size = min(<size_t>s.credit, room - f.FRAME_HEADER, budget, <size_t>f.FRAME_MAX)
             got = self.pull(s, self.tx + self.cursor + f.FRAME_HEADER, size)
             if got > 0:

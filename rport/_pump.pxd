@@ -18,9 +18,8 @@ ctypedef struct Slot:           # what a descriptor belongs to
 
 
 cdef class Pool:
-    """Buffers of one size; keeps a few for the next user, gives the rest back to the system."""
-    cdef size_t size
-    cdef uint8_t *spare[4]
+    """Buffers of BUFFER_SIZE; keeps a few for the next user, gives the rest back to the system."""
+    cdef uint8_t *spare[4]      # two links' worth
     cdef int spares
     cdef readonly int out
 
@@ -36,8 +35,7 @@ cdef class Pump:
     cdef int slots_size
     cdef uint32_t generation
     cdef double now
-    cdef Pool rx_pool
-    cdef Pool tx_pool
+    cdef Pool pool
     cdef list active            # links with something to do in this turn
     cdef list graveyard         # owners that left during this turn: freed after it
     cdef readonly set links
