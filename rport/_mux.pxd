@@ -2,7 +2,7 @@
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t, int64_t
 
-from rport._sodium cimport aead_encrypt_t, aead_decrypt_t
+from rport._seal cimport Seal
 
 cdef double INTERACTIVE     # seconds: how long somebody counts as waiting for answers
 
@@ -27,29 +27,6 @@ cdef enum Queue:
     QUEUE_NONE = 0
     QUEUE_FRESH = 1         # emits little: goes first
     QUEUE_BULK = 2          # filled its last turn: takes turns with the others of its kind
-
-
-cdef class Seal:
-    """One direction's record protection (PROTOCOL.md, section 4)."""
-    cdef aead_encrypt_t encrypt
-    cdef aead_decrypt_t decrypt
-    cdef uint8_t key[32]
-    cdef uint8_t iv[32]
-    cdef uint8_t nonce[32]
-    cdef size_t nonce_size
-    cdef size_t tag_size
-    cdef bytes secret           # the key chain: this secret makes key, IV and the next secret
-    cdef str cipher
-    cdef readonly uint64_t number       # of the next record, since the session began
-    cdef readonly uint64_t records      # under the present key
-    cdef readonly uint64_t octets       # under the present key
-    cdef readonly double keyed_at       # when the present key came into use, seconds
-
-    cdef void _derive(self) except *
-    cdef void next_key(self, double now) except *
-    cdef void _set_nonce(self) noexcept nogil
-    cdef void seal(self, uint8_t *p, size_t size) noexcept nogil
-    cdef int open(self, uint8_t *p, size_t size) noexcept nogil
 
 
 cdef class Stream:

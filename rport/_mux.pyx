@@ -1,34 +1,20 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False, auto_pickle=False
-"""The frame multiplexer of PROTOCOL.md, sections 3 to 7.
+"""The frame multiplexer of PROTOCOL.md, sections 4 to 7.
 
-What lives here: record protection, framing, credit, scheduling. What it must not know: sockets, loops, clocks; time
-comes in as `now`. Order of the sending side: want -> queue -> fill (frames into the open record) -> seal -> sent.
+What lives here: records, framing, credit, scheduling. What it must not know: sockets, loops, clocks; time comes in as
+`now`. Order of the sending side: want -> queue -> fill (frames into the open record) -> seal -> sent.
 Order of the receiving side: feed -> unmask -> open in place -> dispatch -> hook. Payloads never leave the buffer they
 came in: hooks take a pointer into it, valid until they return.
 """
 
-from libc.string cimport memcpy, memmove, memset
-from libc.stdlib cimport malloc, free
-from libc.stdint cimport uint8_t, uint32_t, uint64_t, int64_t, uintptr_t
+from libc.string cimport memcpy, memmove
+from libc.stdint cimport uint8_t, uint32_t, uint64_t, int64_t
 
 from rport cimport _frame as f
 
-import time
 from collections import deque
 
-from nacl._sodium import ffi as _ffi, lib as _lib
-
 from rport.errors import ProtocolError
-from rport.hkdf import hkdf
-
-if _lib.sodium_init() < 0:                      # without it AEGIS would silently be its slow software version
-    raise ImportError("libsodium does not initialise")
-
-CIPHERS = ("aegis128l", "aegis256", "chacha20poly1305")
-
-cdef uint64_t RECORDS_PER_KEY = 1ULL << 32
-cdef uint64_t OCTETS_PER_KEY = 1ULL << 36       # 64 GiB
-cdef double SECONDS_PER_KEY = 3600.0
 
 cdef enum:
     HEADER_ROOM = 14                            # the longest header of a record: 2, 8 for its length, 4 for the mask
@@ -50,120 +36,6 @@ cdef enum:
     SMALL_ROW = 4
     QUICK_WINDOW = 131072                       # of a bulk stream meanwhile, or more where that does not fill the path
     STREAM_ROOM = 8 * 8 + f.REASON_MAX          # every frame but DATA that one stream may emit in its turn
-
-
-cdef uintptr_t _address(str name) except 0:
-    return int(_ffi.cast("uintptr_t", _ffi.addressof(_lib, name)))
-
-cdef aead_encrypt_t _aegis128l_encrypt = <aead_encrypt_t><void *>_address("crypto_aead_aegis128l_encrypt")
-cdef aead_decrypt_t _aegis128l_decrypt = <aead_decrypt_t><void *>_address("crypto_aead_aegis128l_decrypt")
-cdef aead_encrypt_t _aegis256_encrypt = <aead_encrypt_t><void *>_address("crypto_aead_aegis256_encrypt")
-cdef aead_decrypt_t _aegis256_decrypt = <aead_decrypt_t><void *>_address("crypto_aead_aegis256_decrypt")
-cdef aead_encrypt_t _chacha_encrypt = <aead_encrypt_t><void *>_address("crypto_aead_chacha20poly1305_ietf_encrypt")
-cdef aead_decrypt_t _chacha_decrypt = <aead_decrypt_t><void *>_address("crypto_aead_chacha20poly1305_ietf_decrypt")
-
-
-cdef class Seal:
-    def __init__(self, str cipher, bytes secret, double now=0.0):
-        if len(secret) != 32:
-            raise ValueError("a direction's secret has 32 octets")
-        if cipher == "aegis128l":
-            self.encrypt, self.decrypt = _aegis128l_encrypt, _aegis128l_decrypt
-            self.nonce_size, self.tag_size = 16, f.TAG_SIZE_AEGIS
-        elif cipher == "aegis256":
-            self.encrypt, self.decrypt = _aegis256_encrypt, _aegis256_decrypt
-            self.nonce_size, self.tag_size = 32, f.TAG_SIZE_AEGIS
-        elif cipher == "chacha20poly1305":
-            self.encrypt, self.decrypt = _chacha_encrypt, _chacha_decrypt
-            self.nonce_size, self.tag_size = 12, f.TAG_SIZE_CHACHA
-        else:
-            raise ValueError(f"unknown cipher {cipher!r}: known are {', '.join(CIPHERS)}")
-        self.cipher = cipher
-        self.secret = secret
-        self.keyed_at = now
-        self._derive()
-
-    def __dealloc__(self):
-        memset(self.key, 0, 32)
-
-    def __repr__(self):
-        return f"<Seal {self.cipher} record {self.number}>"
-
-    cdef void _derive(self) except *:
-        cdef bytes material = hkdf(self.secret, info=b"rport-v2 " + self.cipher.encode(), length=96)
-        cdef const uint8_t *p = material
-        memcpy(self.key, p, 32)
-        memcpy(self.iv, p + 32, 32)
-        self.secret = material[64:]
-        self.records = self.octets = 0
-
-    cdef void next_key(self, double now) except *:
-        self._derive()
-        self.keyed_at = now
-
-    cdef void _set_nonce(self) noexcept nogil:
-        cdef uint64_t n = self.records
-        cdef size_t i, last = self.nonce_size - 1
-        memcpy(self.nonce, self.iv, self.nonce_size)
-        for i in range(8):
-            self.nonce[last - i] ^= <uint8_t>(n >> (8 * i))
-
-    cdef void seal(self, uint8_t *p, size_t size) noexcept nogil:
-        """Encrypts `size` octets at `p` in place; the tag goes behind them."""
-        self._set_nonce()
-        self.encrypt(p, NULL, p, size, NULL, 0, NULL, self.nonce, self.key)
-        self.number += 1
-        self.records += 1
-        self.octets += size
-
-    cdef int open(self, uint8_t *p, size_t size) noexcept nogil:
-        """Decrypts `size` octets, tag included, in place; -1 when they are not what comes next. A failure moves nothing."""
-        self._set_nonce()
-        if self.decrypt(p, NULL, NULL, p, size, NULL, 0, self.nonce, self.key) != 0:
-            return -1
-        self.number += 1
-        self.records += 1
-        self.octets += size - self.tag_size
-        return 0
-
-    def seal_bytes(self, bytes plaintext):
-        cdef bytearray out = bytearray(plaintext)
-        out.extend(bytes(self.tag_size))
-        cdef uint8_t *p = out
-        self.seal(p, len(plaintext))
-        return bytes(out)
-
-    def open_bytes(self, bytes sealed):
-        if <size_t>len(sealed) < self.tag_size:
-            raise ProtocolError("record shorter than its tag")
-        cdef bytearray out = bytearray(sealed)
-        cdef uint8_t *p = out
-        if self.open(p, len(out)) < 0:
-            raise ProtocolError("record failed authentication")
-        return bytes(out[:len(out) - self.tag_size])
-
-    def rekey(self, double now):
-        self.next_key(now)
-
-
-def preferred_ciphers():
-    """The ciphers in the order of their speed here, up to ChaCha20-Poly1305, which every peer has (section 3.2)."""
-    cdef list order = sorted(CIPHERS, key=lambda cipher: _seal_time(Seal(cipher, bytes(32))))
-    return order[:order.index("chacha20poly1305") + 1]
-
-
-cdef double _seal_time(Seal seal) except -1:
-    cdef uint8_t *p = <uint8_t *>malloc(16384 + 32)
-    cdef double best = 1e9, started
-    if p == NULL:
-        raise MemoryError
-    memset(p, 0, 16384)
-    for _ in range(4):                          # the best of four: the first pays for cold caches
-        started = time.perf_counter()
-        seal.seal(p, 16384)
-        best = min(best, time.perf_counter() - started)
-    free(p)
-    return best
 
 
 cdef class Stream:
@@ -442,18 +314,15 @@ cdef class Mux:
         if self.cursor == self.record:
             self.record = 0
             return 0
-        rekey = (seal.records >= RECORDS_PER_KEY - 1 or seal.octets >= OCTETS_PER_KEY
-                 or self.now - seal.keyed_at >= SECONDS_PER_KEY)
-        if rekey and self.cursor + f.FRAME_HEADER - self.record <= f.RECORD_MAX:
+        rekey = seal.key_is_due(self.now) and self.cursor + f.FRAME_HEADER - self.record <= f.RECORD_MAX
+        if rekey:
             f.put_frame(self.tx + self.cursor, 0, f.FRAME_REKEY, 0)
             self.cursor += f.FRAME_HEADER
-        else:
-            rekey = False
         p = self.tx + self.record
         size = self.cursor - self.record
         seal.seal(p, size)
         if rekey:
-            seal.next_key(self.now)
+            seal.rekey(self.now)
         size += seal.tag_size
         header = f.ws_header_size(size, self.client)
         gap = HEADER_ROOM - header
@@ -661,7 +530,7 @@ cdef class Mux:
                 if f.get32(mask):               # an intermediary masked anew
                     for i in range(length):
                         h[head + i] ^= mask[i & 3]
-            if seal.records >= RECORDS_PER_KEY or seal.octets >= OCTETS_PER_KEY + 2 * f.RECORD_MAX:
+            if seal.key_is_overdue():
                 raise ProtocolError("the peer did not change its key in time")
             if seal.open(h + head, length) < 0:
                 raise ProtocolError("record failed authentication")
@@ -799,7 +668,7 @@ cdef class Mux:
             self.closed = True
             self.on_close(p[0], (<const char *>p)[1:size])
         elif kind == f.FRAME_REKEY and size == 0:
-            self.opener.next_key(self.now)
+            self.opener.rekey(self.now)
         elif kind == f.FRAME_ACK and size == 8:
             pass
         else:

@@ -2,7 +2,7 @@
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
-from rport._mux cimport Mux, Stream, Seal
+from rport._mux cimport Mux, Stream
 from rport._net cimport sockaddr_storage
 
 cdef enum Kind:

@@ -2,7 +2,8 @@ import asyncio
 from collections.abc import Sequence
 from typing import Protocol, type_check_only
 
-from rport._mux import Mux, Seal, Stream
+from rport._mux import Mux, Stream
+from rport._seal import Seal
 
 @type_check_only
 class Owner(Protocol):

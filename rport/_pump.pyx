@@ -14,9 +14,10 @@ from libc.string cimport memcpy, memmove, memset
 
 from rport cimport _net as net
 from rport cimport _frame as f
-from rport._mux cimport BUFFER_SIZE, INTERACTIVE, PULL_BROKEN, PULL_EMPTY, PULL_EOF, WANT_DATA, Mux, Seal, Stream
+from rport._mux cimport BUFFER_SIZE, INTERACTIVE, PULL_BROKEN, PULL_EMPTY, PULL_EOF, WANT_DATA, Mux, Stream
 from rport._net cimport sockaddr_storage
 from rport._poll cimport RP_ERR, RP_HUP, RP_IN, RP_OUT, rp_event, rp_poll_add, rp_poll_del, rp_poll_new, rp_poll_wait
+from rport._seal cimport Seal
 
 import logging
 import os
@@ -31,9 +32,9 @@ cdef enum:
     STASH_MAX = 16384           # a rest that is cheaper to copy than its buffer is to hold
     ROUNDS = 16                 # of one turn
     ACCEPTS = 64                # from one listener in one round
-    PENDING_PAUSE = f.PENDING_MAX - 6   # visitors wait in the kernel from here, a little before they would be turned away
-    PENDING_RESUME = f.PENDING_MAX // 2  # far enough below for a listener not to pause again at once
+    PENDING_PAUSE = f.PENDING_MAX - 6       # from here visitors wait in the kernel, before they have to be turned away
     STREAMS_PAUSE = f.STREAMS_MAX - 6
+    PENDING_RESUME = f.PENDING_MAX // 2     # so far below that a listener does not pause again at once
     SPARES_MAX = 4
     FD_RESERVE = 64             # descriptors kept for control connections
     LEFT_BEHIND_MAX = 67108864  # octets that ended sessions may still owe to local sockets, one session's window

@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable, Mapping
 
 from rport import control
-from rport._mux import Seal
 from rport._pump import Conn, Link, Pump
+from rport._seal import Seal
 from rport.errors import LinkLost, ProtocolError
 from rport.handshake import HandshakeResult
 from rport.websocket import MessageReader

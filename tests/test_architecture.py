@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "rport"
 LAYERS = [
     {"errors"},
     {"hkdf", "files", "sodium"},
-    {"_mux", "_pump", "_frame", "_net", "_poll", "_sodium"},
+    {"_seal", "_mux", "_pump"},
     {"duration", "remote", "keys", "known_servers", "control", "handshake", "websocket", "logs"},
     {"link", "cli"},
     {"client", "server"},

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rport._mux import CIPHERS, Seal, constants
+from rport._mux import constants
 from rport._pump import Link, Listener, Pump, Target
+from rport._seal import CIPHERS, Seal
 from rport.errors import LinkLost, ProtocolError
 from tests.support.wire import (
     ACCEPT,

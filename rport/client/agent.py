@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rport import __version__, control, known_servers
-from rport._mux import preferred_ciphers
 from rport._pump import Conn, Pump, Target
+from rport._seal import preferred_ciphers
 from rport.client.address import Address
 from rport.client.dial import Dialled, dial
 from rport.client.policy import Rule, dialled_host, refusal

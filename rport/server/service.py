@@ -5,8 +5,8 @@ import contextlib
 import logging
 
 from rport import __version__
-from rport._mux import preferred_ciphers
 from rport._pump import Pump
+from rport._seal import preferred_ciphers
 from rport.errors import LinkLost, ProtocolError
 from rport.handshake import MESSAGE_MAX, Responder
 from rport.keys import KeyPair

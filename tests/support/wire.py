@@ -11,8 +11,8 @@ from typing import TypeVar
 
 import msgpack
 
-from rport._mux import Seal
 from rport._pump import Link, Pump
+from rport._seal import Seal
 from rport.handshake import HandshakeResult, Initiator, Responder
 from rport.websocket import MessageReader, UpgradeResponse, encode_message, new_key, upgrade_request
 
