@@ -83,7 +83,7 @@ cdef class Mux:
     cdef readonly double rtt            # shortest round trip seen, seconds; 0 = none yet
     cdef readonly uint64_t data_in      # octets of DATA payload
     cdef readonly uint64_t data_out
-    cdef public size_t record_limit     # plaintext that the peer may put into one record now
+    cdef readonly size_t record_limit     # plaintext that the peer may put into one record now
     cdef double now
     cdef double interactive_at      # when a small message last came on a stream that carries only such
     cdef uint32_t next_id

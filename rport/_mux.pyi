@@ -36,7 +36,6 @@ class Ring:
 class Mux:
     """The multiplexer: bytes in, bytes out; no socket, no loop, no clock."""
 
-    record_limit: int
     @property
     def client(self) -> bool: ...
     @property
@@ -52,16 +51,21 @@ class Mux:
     @property
     def closed(self) -> bool: ...
     @property
+    def record_limit(self) -> int: ...
+    @property
     def rtt(self) -> float: ...
     @property
     def data_in(self) -> int: ...
     @property
     def data_out(self) -> int: ...
-    def set_record_limit(self, octets: int) -> None:
-        """How much plaintext the peer may put into one record; small until it is authenticated."""
+    def admit_peer(self) -> None:
+        """The peer is authenticated: from now on it may send records of RECORD_MAX (PROTOCOL.md, section 4.6)."""
 
     def put_control(self, message: bytes) -> None:
         """Queue a packed control message. OverflowError beyond 1 MiB unsent, ValueError for one beyond 64 KiB."""
 
-    def put_ping(self) -> None: ...
-    def put_close(self, code: int, reason: str = "") -> None: ...
+    def put_ping(self) -> None:
+        """Queue a PING; its answer is told as on_pong."""
+
+    def put_close(self, code: int, reason: str = "") -> None:
+        """Queue a CLOSE behind all control messages; nothing follows it. `reason` is cut to 254 octets."""

@@ -80,7 +80,7 @@ cdef class Mux:
         self.fresh, self.bulk = Ring(), Ring()
         self.controls = deque()
         self.next_id = 1 if client else 2       # section 5: the client's numbers are odd, the server's even
-        self.record_limit = f.CONTROL_MAX + f.FRAME_HEADER
+        self.record_limit = f.CONTROL_MAX + f.FRAME_HEADER        # section 4.6
 
     # --- hooks -------------------------------------------------------------------------------------------------------
 
@@ -677,9 +677,9 @@ cdef class Mux:
 
     # --- from Python, per session ------------------------------------------------------------------------------------
 
-    def set_record_limit(self, size_t octets):
-        """How much plaintext the peer may put into one record; small until it is authenticated (section 9)."""
-        self.record_limit = min(octets, <size_t>f.RECORD_MAX)
+    def admit_peer(self):
+        """The peer is authenticated: from now on it may send records of RECORD_MAX (section 4.6)."""
+        self.record_limit = f.RECORD_MAX
 
     def put_control(self, bytes message):
         """Queues a packed control message; OverflowError beyond 1 MiB unsent, ValueError for one beyond 64 KiB."""

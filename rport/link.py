@@ -20,8 +20,8 @@ from rport.websocket import MessageReader
 KEEPALIVE = 25.0  # seconds between pings: below the shortest idle limits of NATs and proxies (30 s and up)
 PONG_TIMEOUT = 10.0  # seconds without a byte behind a ping: three lost retransmissions on a bad mobile link
 PING_PAUSE_MIN = 1.0  # seconds from one ping's check to the next ping
-RECORD_MAX = 266240  # octets of plaintext, PROTOCOL.md section 4
 
+# Codes of CLOSE: PROTOCOL.md, section 8.
 CLOSE_OK = 0
 CLOSE_PROTOCOL = 1
 CLOSE_REFUSED = 2

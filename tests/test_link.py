@@ -32,7 +32,7 @@ def run(body: Body) -> None:
             far, _ = listener.accept()
         mine, theirs = key_pair_for(client=False, cipher="chacha20poly1305")[::-1]
         session = Listening(pump, near, mine, client=False)
-        session.link.set_record_limit(upkeep.RECORD_MAX)
+        session.link.admit_peer()
         session.link.start()
         peer = WirePeer(far, theirs, client=True)
         try:

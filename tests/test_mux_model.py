@@ -197,7 +197,7 @@ class Pair:
         self.links = self.server, self.client
         self.streams: list[Carried] = []
         for link in self.links:
-            link.set_record_limit(NUMBER["RECORD_MAX"])
+            link.admit_peer()
             link.start()
 
     def visit(self, refused: bool) -> None:

@@ -27,7 +27,7 @@ from rport.errors import (
     UsageError,
 )
 from rport.keys import fingerprint, fingerprint_matches
-from rport.link import CLOSE_GOING_DOWN, CLOSE_OK, KEEPALIVE, RECORD_MAX, Session
+from rport.link import CLOSE_GOING_DOWN, CLOSE_OK, KEEPALIVE, Session
 from rport.remote import Remote
 
 WELCOME_TIMEOUT = 20.0  # seconds from the handshake to the server's answer; it may be checking a slow password hash
@@ -75,7 +75,7 @@ class ClientSession(Session):
         self._names: dict[int, tuple[str, int]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._waits: dict[int, float] = {}
-        self.link.set_record_limit(RECORD_MAX)
+        self.link.admit_peer()  # the handshake has proved its key
 
     def hello(self, identity: str) -> None:
         message: dict[str, object] = {

@@ -12,7 +12,7 @@ from rport import __version__, control
 from rport._pump import Listener, Pump
 from rport.errors import ProtocolError
 from rport.handshake import HandshakeResult
-from rport.link import CLOSE_REFUSED, CLOSE_REPLACED, KEEPALIVE, RECORD_MAX, Session
+from rport.link import CLOSE_REFUSED, CLOSE_REPLACED, KEEPALIVE, Session
 from rport.remote import Remote
 from rport.server import ports, registry
 from rport.server.errors import NotAllowed, PortUnavailable, TunnelExists
@@ -80,7 +80,7 @@ class ServerSession(Session):
             identity=identity,
             connected_at=time.time(),
         )
-        self.link.set_record_limit(RECORD_MAX)
+        self.link.admit_peer()
         self.service.admit(self)
         self.admitted.set()
         self.send({"type": "welcome", "version": __version__, "session": self.record.id, "caps": []})

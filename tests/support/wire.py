@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import msgpack
 
+from rport._mux import constants
 from rport._pump import Link, Pump
 from rport._seal import Seal
 from rport.handshake import HandshakeResult, Initiator, Responder
@@ -41,7 +42,7 @@ class WirePeer:
         sock.settimeout(10)
         self.sock, self.client = sock, client
         self.sealer, self.opener = Seal(keys.cipher, keys.send_key), Seal(keys.cipher, keys.recv_key)
-        self.reader = MessageReader(266240 + 32, masked=not client)
+        self.reader = MessageReader(constants()["RECORD_MAX"] + 32, masked=not client)
         self.reader.feed(rest)
         self.waiting: list[Frame] = []
 
@@ -194,7 +195,7 @@ def link_with_peer(
         Seal(mine.cipher, mine.send_key), Seal(mine.cipher, mine.recv_key), client, pump, near.detach(), watcher
     )
     if admitted:
-        link.set_record_limit(266240)
+        link.admit_peer()
     link.start()
     return link, watcher, WirePeer(far, theirs, client=not client)
 
