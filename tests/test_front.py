@@ -16,7 +16,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from rport.server.front import RportHttp
 from rport.server.gate import Gate
 from rport.websocket import HEAD_MAX, HEADERS_MAX, SUBPROTOCOL, UpgradeResponse, new_key, upgrade_request
-from tests.support.door import PATIENCE, Door, open_door, read_all, read_head
+from tests.support.door import PATIENCE, Door, open_door, read_head
+from tests.support.programs import read_all
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="  # RFC 6455, section 1.3
 ACCEPT = b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo="

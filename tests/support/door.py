@@ -67,14 +67,6 @@ def open_door(app: Any, loop: str, gate: Gate | None = None, timeout: float = PA
             door.links.get().sock.close()
 
 
-def read_all(sock: socket.socket) -> bytes:
-    """Everything until the peer's end."""
-    parts = []
-    while part := sock.recv(65536):
-        parts.append(part)
-    return b"".join(parts)
-
-
 def read_head(sock: socket.socket) -> bytes:
     """One HTTP head, and not a byte more."""
     head = b""
