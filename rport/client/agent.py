@@ -28,12 +28,13 @@ from rport.errors import (
 )
 from rport.keys import fingerprint, fingerprint_matches
 from rport.link import CLOSE_GOING_DOWN, CLOSE_OK, KEEPALIVE, Session
-from rport.remote import Remote
+from rport.remote import PORT_MAX, Remote
 
 WELCOME_TIMEOUT = 20.0  # seconds from the handshake to the server's answer; it may be checking a slow password hash
-RETRY_START = 0.1
+RETRY_START = 0.1  # seconds before the first retry
 STABLE = 5.0  # seconds after which a session counts as good and the backoff starts over: a link that is lost every
 # minute is back at once each time, a server that throws everybody out is not asked ten times a second
+REMOTES_MAX = 200  # a hello with so many fits into a control message, even where all target names have full length
 PORT_RETRY_MAX = 5.0  # seconds between tries for a port that somebody else holds
 CODE_NAME = 8  # PROTOCOL.md, section 7
 
@@ -123,7 +124,7 @@ class ClientSession(Session):
             self._spawn(self._declare_again(ref, wait * jitter(0.8, 1.2)))
             return
         self._waits.pop(ref, None)
-        port = control.get_int(message, "lport", 1, 65535)
+        port = control.get_int(message, "lport", 1, PORT_MAX)
         if not remote.lport:
             self.picked[ref] = port
         self._serve(control.get_int(message, "id", 1, 2**32 - 1), dialled_host(remote), remote.rport)

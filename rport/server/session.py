@@ -13,7 +13,7 @@ from rport._pump import Listener, Pump
 from rport.errors import ProtocolError
 from rport.handshake import HandshakeResult
 from rport.link import CLOSE_REFUSED, CLOSE_REPLACED, KEEPALIVE, Session
-from rport.remote import Remote
+from rport.remote import Remote, host_port
 from rport.server import ports, registry
 from rport.server.errors import NotAllowed, PortUnavailable, TunnelExists
 
@@ -75,7 +75,7 @@ class ServerSession(Session):
             id=secrets.token_hex(32),
             number=int(self.name.partition("#")[2]),
             version=version[:64],
-            address=f"[{self.peer[0]}]:{self.peer[1]}" if ":" in self.peer[0] else f"{self.peer[0]}:{self.peer[1]}",
+            address=host_port(*self.peer),
             user=user or None,
             identity=identity,
             connected_at=time.time(),
@@ -149,7 +149,7 @@ class ServerSession(Session):
             if session is self and (tunnel.remote.rhost, tunnel.remote.rport) == (remote.rhost, remote.rport):
                 raise TunnelExists(f"{remote} is there already")
             raise PortUnavailable(f"port {remote.lport} is taken by another tunnel of {session.name}")
-        return ports.bind(remote.lhost, remote.lport)
+        return ports.listen(remote.lhost, remote.lport)
 
     def _listen(self, remote: Remote, sock: socket.socket, number: int = 0) -> registry.Tunnel:
         assert self.record is not None
