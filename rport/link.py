@@ -21,6 +21,8 @@ KEEPALIVE = 25.0  # seconds between pings: below the shortest idle limits of NAT
 PONG_TIMEOUT = 10.0  # seconds without a byte behind a ping: three lost retransmissions on a bad mobile link
 PING_PAUSE_MIN = 1.0  # seconds from one ping's check to the next ping
 
+TUNNEL_MAX = 2**32 - 1  # the highest number of a tunnel: 32 bits in an OPEN
+
 # Codes of CLOSE: PROTOCOL.md, section 8.
 CLOSE_OK = 0
 CLOSE_PROTOCOL = 1

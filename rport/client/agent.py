@@ -27,7 +27,7 @@ from rport.errors import (
     UsageError,
 )
 from rport.keys import fingerprint, fingerprint_matches
-from rport.link import CLOSE_GOING_DOWN, CLOSE_OK, KEEPALIVE, Session
+from rport.link import CLOSE_GOING_DOWN, CLOSE_OK, KEEPALIVE, TUNNEL_MAX, Session
 from rport.remote import PORT_MAX, Remote
 
 WELCOME_TIMEOUT = 20.0  # seconds from the handshake to the server's answer; it may be checking a slow password hash
@@ -127,7 +127,7 @@ class ClientSession(Session):
         port = control.get_int(message, "lport", 1, PORT_MAX)
         if not remote.lport:
             self.picked[ref] = port
-        self._serve(control.get_int(message, "id", 1, 2**32 - 1), dialled_host(remote), remote.rport)
+        self._serve(control.get_int(message, "id", 1, TUNNEL_MAX), dialled_host(remote), remote.rport)
         log.info("Tunnel %s", Remote(remote.lhost, port, dialled_host(remote), remote.rport))
 
     async def _declare_again(self, ref: int, wait: float) -> None:
@@ -141,7 +141,7 @@ class ClientSession(Session):
 
     def _on_offer(self, message: control.Message) -> None:
         """A tunnel that somebody asked for at the server: this client's own rules decide."""
-        number = control.get_int(message, "id", 1, 2**32 - 1)
+        number = control.get_int(message, "id", 1, TUNNEL_MAX)
         remote = Remote.from_wire(message.get("remote"))
         host = dialled_host(remote)
         reason = refusal(self.options.allow, host, remote.rport)

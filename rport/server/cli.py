@@ -88,7 +88,7 @@ async def serve(sock: socket.socket, pair: keys.KeyPair, auth: tuple[str, str] |
     service = Service(pair, auth)
     config = uvicorn.Config(
         create_app(service),
-        http=make_protocol(service.on_link),
+        http=make_protocol(service.on_arrival),
         ws="none",
         lifespan="off",
         log_config=None,
