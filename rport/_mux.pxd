@@ -78,7 +78,7 @@ cdef class Mux:
     cdef readonly int pending           # opened, neither accepted nor refused, both directions
     cdef readonly int64_t granted       # sum of the windows this end has granted
     cdef readonly bint closing          # a CLOSE frame was asked for; nothing follows it
-    cdef readonly bint parted           # ... and is in a record
+    cdef bint parted            # ... and is in a record
     cdef readonly bint closed           # a CLOSE frame came, or the session failed: nothing more is taken
     cdef readonly double rtt            # shortest round trip seen, seconds; 0 = none yet
     cdef readonly uint64_t data_in      # octets of DATA payload

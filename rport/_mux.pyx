@@ -28,12 +28,11 @@ cdef enum:
 # carries no more, but everything behind it waits.
 cdef double QUEUE_FLOOR = 0.0004
 
-# A row of small messages on one stream, which a bulk stream's odd ends do not make: somebody waits for answers, for
-# this long at least.
+# A row of small messages on one stream: somebody waits for answers, for this long at least.
 INTERACTIVE = 0.05
 cdef enum:
-    SMALL_SIZE = 4096
-    SMALL_ROW = 4
+    SMALL_SIZE = 4096                           # a request or an answer, not a bulk stream's frame
+    SMALL_ROW = 4                               # so many in a row are no bulk stream's odd ends
     QUICK_WINDOW = 131072                       # of a bulk stream meanwhile, or more where that does not fill the path
     STREAM_ROOM = 8 * 8 + f.REASON_MAX          # every frame but DATA that one stream may emit in its turn
 

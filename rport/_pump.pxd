@@ -19,7 +19,7 @@ ctypedef struct Slot:           # what a descriptor belongs to
 
 cdef class Pool:
     """Buffers of BUFFER_SIZE; keeps a few for the next user, gives the rest back to the system."""
-    cdef uint8_t *spare[4]      # two links' worth
+    cdef uint8_t *spare[4]      # SPARES_MAX
     cdef int spares
     cdef readonly int out
 
@@ -101,7 +101,7 @@ cdef class Link(Mux):
     cdef int fd
     cdef bint dead
     cdef double closing_at      # when CLOSE was asked for
-    cdef bint parting           # CLOSE is out: what still comes is dropped, until the peer ends the carrier
+    cdef bint shut              # CLOSE is out, writing was shut down; what still comes is dropped
     cdef bint queued            # stands in the pump's active list
     cdef bint in_service        # service() works in the buffers
     cdef bint rx_ready

@@ -16,7 +16,9 @@ from rport cimport _net as net
 from rport cimport _frame as f
 from rport._mux cimport BUFFER_SIZE, INTERACTIVE, PULL_BROKEN, PULL_EMPTY, PULL_EOF, WANT_DATA, Mux, Stream
 from rport._net cimport sockaddr_storage
-from rport._poll cimport RP_ERR, RP_HUP, RP_IN, RP_OUT, rp_event, rp_poll_add, rp_poll_del, rp_poll_new, rp_poll_wait
+from rport._poll cimport (
+    RP_ERR, RP_EVENTS, RP_HUP, RP_IN, RP_OUT, rp_event, rp_poll_add, rp_poll_del, rp_poll_new, rp_poll_wait,
+)
 from rport._seal cimport Seal
 
 import logging
@@ -35,8 +37,8 @@ cdef enum:
     PENDING_PAUSE = f.PENDING_MAX - 6       # from here visitors wait in the kernel, before they have to be turned away
     STREAMS_PAUSE = f.STREAMS_MAX - 6
     PENDING_RESUME = f.PENDING_MAX // 2     # so far below that a listener does not pause again at once
-    SPARES_MAX = 4
-    FD_RESERVE = 64             # descriptors kept for control connections
+    SPARES_MAX = 4              # two links' worth
+    FD_RESERVE = 64             # descriptors kept for sessions and files
     LEFT_BEHIND_MAX = 67108864  # octets that ended sessions may still owe to local sockets, one session's window
     NOTSENT_LOWAT = 262144      # what the kernel may hold unsent: enough to keep it busy between two turns
     SLICE_QUICK = 100000        # nanoseconds, the least that there is
@@ -211,8 +213,8 @@ cdef class Pump:
             net.rp_slice(SLICE_QUICK if quick else 0)
 
     cdef int _events(self) except -1:
-        cdef rp_event events[256]
-        cdef int i, fd, n = rp_poll_wait(self.poller, events, 256)
+        cdef rp_event events[RP_EVENTS]
+        cdef int i, fd, n = rp_poll_wait(self.poller, events)
         cdef Slot *slot
         cdef Conn conn
         cdef Link link
@@ -387,10 +389,12 @@ cdef class Link(Mux):
         self.pump._schedule()
 
     def control(self, bytes message):
+        """Sends a packed control message; raises what put_control does."""
         self.put_control(message)
         self.wake()
 
     def ping(self):
+        """Measures the round trip: on_pong tells it."""
         self.now = net.rp_now()
         self.put_ping()
         self.wake()
@@ -403,6 +407,7 @@ cdef class Link(Mux):
         self.wake()
 
     def abort(self, error):
+        """Ends the session at once and without CLOSE; `error` is what on_closed tells."""
         self.fail(error)
 
     def set_target(self, uint32_t tunnel, Target target):
@@ -451,7 +456,7 @@ cdef class Link(Mux):
         cdef bint more = False
         self.in_service = True
         try:
-            if self.parting:
+            if self.shut:
                 return self.drop()
             if self.rx_ready or self.stash is not None:
                 more = self.receive()
@@ -545,7 +550,7 @@ cdef class Link(Mux):
     cdef int part(self) except -1:
         """CLOSE is out. Closing the descriptor with octets unread would reset the connection, and CLOSE be lost."""
         self.cut()
-        self.parting = True
+        self.shut = True
         net.shutdown(self.fd, net.SHUT_WR)
         return self.drop()
 
