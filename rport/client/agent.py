@@ -32,8 +32,9 @@ from rport.remote import PORT_MAX, Remote
 
 WELCOME_TIMEOUT = 20.0  # seconds from the handshake to the server's answer; it may be checking a slow password hash
 RETRY_START = 0.1  # seconds before the first retry
-STABLE = 5.0  # seconds after which a session counts as good and the backoff starts over: a link that is lost every
-# minute is back at once each time, a server that throws everybody out is not asked ten times a second
+# Seconds after which a session counts as good and the backoff starts over: a link that is lost every minute is back at
+# once each time, a server that throws everybody out is not asked ten times a second.
+STABLE = 5.0
 REMOTES_MAX = 200  # a hello with so many fits into a control message, even where all target names have full length
 PORT_RETRY_MAX = 5.0  # seconds between tries for a port that somebody else holds
 CODE_NAME = 8  # PROTOCOL.md, section 7
@@ -116,7 +117,7 @@ class ClientSession(Session):
         remote = self.options.remotes[ref]
         if "error" in message:
             if self.picked.pop(ref, None) is not None:  # taken meanwhile: any other will do
-                self.send({"type": "declare", "ref": ref, "remote": self._wanted(ref)})
+                self._declare(ref)
                 return
             wait = min(self._waits.get(ref, RETRY_START / 2) * 2, PORT_RETRY_MAX)
             self._waits[ref] = wait
@@ -132,6 +133,9 @@ class ClientSession(Session):
 
     async def _declare_again(self, ref: int, wait: float) -> None:
         await asyncio.sleep(wait)
+        self._declare(ref)
+
+    def _declare(self, ref: int) -> None:
         self.send({"type": "declare", "ref": ref, "remote": self._wanted(ref)})
 
     def _wanted(self, ref: int) -> dict[str, object]:
@@ -242,30 +246,11 @@ class Agent:
                 task.cancel()
 
     async def _session(self, pump: Pump) -> RportError | None:
-        address = self.options.address
-        log.info("Connecting to %s", address)
         try:
-            started = time.monotonic()
-            dialled = await dial(address, self._ciphers, self._resolver)
-            latency = time.monotonic() - started
-            log.debug("Handshake done, %s", dialled.keys.cipher)
-            try:
-                self._check_fingerprint(dialled)
-            except BaseException:
-                dialled.sock.close()
-                raise
-            session = ClientSession(pump, dialled, self.options, self._picked, self._resolver)
-            session.hello(self.identity)
-            session.link.start(dialled.early)
-            async with asyncio.timeout(WELCOME_TIMEOUT):
-                await asyncio.shield(session.welcomed)
-        except TimeoutError:
-            session.link.abort(None)
-            return ConnectError(f"{address.netloc} did not answer the hello within {WELCOME_TIMEOUT:g} s")
+            session = await self._connect(pump)
         except RportError as error:
             return error
         self.session = session
-        log.info("Connected (Latency %.1fms)", latency * 1000)
         session.start_keepalive(self.options.keepalive)
         connected = time.monotonic()
         await session.ended.wait()
@@ -277,6 +262,31 @@ class Agent:
         else:
             log.warning("Disconnected: %s", session.error or text or "the server ended the session")
         return None
+
+    async def _connect(self, pump: Pump) -> ClientSession:
+        """Dial, shake hands, say hello; a session that was welcomed. Raises RportError."""
+        address = self.options.address
+        log.info("Connecting to %s", address)
+        started = time.monotonic()
+        dialled = await dial(address, self._ciphers, self._resolver)
+        latency = time.monotonic() - started
+        log.debug("Handshake done, %s", dialled.keys.cipher)
+        try:
+            self._check_fingerprint(dialled)
+        except BaseException:
+            dialled.sock.close()
+            raise
+        session = ClientSession(pump, dialled, self.options, self._picked, self._resolver)
+        session.hello(self.identity)
+        session.link.start(dialled.early)
+        try:
+            async with asyncio.timeout(WELCOME_TIMEOUT):
+                await asyncio.shield(session.welcomed)
+        except TimeoutError:
+            session.link.abort(None)
+            raise ConnectError(f"{address.netloc} did not answer the hello within {WELCOME_TIMEOUT:g} s") from None
+        log.info("Connected (Latency %.1fms)", latency * 1000)
+        return session
 
     def _check_fingerprint(self, dialled: Dialled) -> None:
         public = dialled.keys.remote_static
