@@ -129,7 +129,7 @@ cdef class Link(Mux):
     cdef int fail_unexpectedly(self, object error) except -1
     cdef void release(self) noexcept
     cdef int conn_ready(self, Conn c, uint32_t flags) except -1
-    cdef int dial_next(self, Conn c) except -1
+    cdef int dial_next(self, Conn c, int error) except -1
     cdef int dial_done(self, Conn c) except -1
     cdef int flush_backlog(self, Conn c) except -1
     cdef int conn_broken(self, Conn c) except -1

@@ -419,7 +419,7 @@ cdef class Link(Mux):
         if not conn.gone and not self.dead:
             self.now = net.rp_now()
             conn.target = target
-            self.dial_next(conn)
+            self.dial_next(conn, 0)
             self.wake()
 
     def refuse_dial(self, Conn conn, int code, str reason):
@@ -677,11 +677,10 @@ cdef class Link(Mux):
             c.dialled_at = self.now + OPEN_TIMEOUT
             self.owner.on_dial(c, c.tunnel)
             return 0
-        return self.dial_next(c)
+        return self.dial_next(c, 0)
 
-    cdef int dial_next(self, Conn c) except -1:
-        """Dials the target's next address; refuses the stream when none is left."""
-        cdef int error = 0
+    cdef int dial_next(self, Conn c, int error) except -1:
+        """Dials the target's next address; refuses the stream when none is left, with the last one's `error`."""
         cdef sockaddr_storage *address
         while c.address < c.target.count:
             address = &c.target.addresses[c.address]
@@ -727,9 +726,7 @@ cdef class Link(Mux):
             net.close(c.fd)
             c.fd = -1
             c.address += 1
-            if c.address < c.target.count:
-                return self.dial_next(c)
-            return self._refuse_errno(c, error)
+            return self.dial_next(c, error)
         self.pump.prepare(c.fd)
         self.accept(c)
         if c.backlog_size:

@@ -97,6 +97,7 @@ class Session:
             self.on_message(kind, message)
 
     def on_message(self, kind: str, message: control.Message) -> None:
+        """A control message of that type. Unknown types are ignored; ProtocolError ends the session."""
         raise NotImplementedError
 
     def on_pong(self, rtt: float) -> None:
@@ -104,6 +105,7 @@ class Session:
         log.debug("%s: round trip %.1f ms", self.name, rtt * 1000)
 
     def on_dial(self, conn: Conn, tunnel: int) -> None:
+        """A stream came for a target that was set to None: answer with link.dial() or link.refuse_dial()."""
         raise NotImplementedError
 
     def on_refused(self, tunnel: int, code: int, text: str) -> None:

@@ -80,10 +80,12 @@ class Remote:
 
     @property
     def listen(self) -> str:
+        """Where visitors come to, as it is written."""
         return host_port(self.lhost, self.lport)
 
     @property
     def target(self) -> str:
+        """What the client dials, as it is written."""
         return host_port(self.rhost, self.rport)
 
     def __str__(self) -> str:

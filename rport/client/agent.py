@@ -80,6 +80,7 @@ class ClientSession(Session):
         self.link.admit_peer()  # the handshake has proved its key
 
     def hello(self, identity: str) -> None:
+        """Queue the hello; `identity` is the same for all sessions of this process."""
         message: dict[str, object] = {
             "type": "hello",
             "version": __version__,
@@ -206,6 +207,7 @@ class Agent:
         self._hurry = asyncio.Event()
 
     def stop(self) -> None:
+        """Let run() return after an orderly CLOSE."""
         self._stop.set()
         self._hurry.set()
 

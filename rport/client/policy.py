@@ -35,6 +35,7 @@ class Rule:
         return cls(text, host=_plain(host), port=None if port == "*" else int(port))
 
     def allows(self, host: str, port: int) -> bool:
+        """A name is not resolved for it: a network allows addresses alone."""
         if self.network is not None:
             try:
                 return ipaddress.ip_address(host) in self.network

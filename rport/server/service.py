@@ -82,6 +82,7 @@ class Service:
     # --- the table -----------------------------------------------------------------------------------------------
 
     def admit(self, session: ServerSession) -> None:
+        """Its hello was accepted: the API sees it."""
         assert session.entry is not None
         self._sessions[session.entry.id] = session
         self.registry.add(session.entry)
@@ -92,12 +93,14 @@ class Service:
         self.registry.remove(session.entry.id)
 
     def by_identity(self, identity: str, user: str) -> ServerSession | None:
+        """The session of the same client and login, whose place a new one takes."""
         found = self.registry.find_by_identity(identity)
         if found is None or found.user != user:
             return None
         return self._sessions.get(found.id)
 
     def holder(self, lhost: str, lport: int) -> tuple[ServerSession, registry.Tunnel] | None:
+        """Whose tunnel stands in the way of listening there."""
         found = self.registry.holder_of(lhost, lport)
         return (self._sessions[found[0].id], found[1]) if found is not None else None
 
