@@ -62,7 +62,7 @@ cdef extern from *:
     #endif
         return yes;
     }
-    /* Within one machine there is nothing to pace for, and the timers cost a quarter of all that a bulk stream costs. */
+    /* Within one machine there is nothing to pace for, and the timers cost a quarter of a bulk stream's whole cost. */
     static void rp_unpace(int fd) {
     #ifdef TCP_CONGESTION
         struct sockaddr_storage a; socklen_t n = sizeof a;

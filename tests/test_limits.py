@@ -1015,8 +1015,7 @@ class Echo(Session):
     """Sends every message back."""
 
     def __init__(self, pump: Pump, *, client: bool) -> None:
-        initiator, responder = key_pair_for(client, "aegis256")
-        mine, theirs = (initiator, responder) if client else (responder, initiator)
+        mine, theirs = key_pair_for(client, "aegis256")
         near, far = socket.socketpair()
         super().__init__(pump, near, mine, client=client)
         self.peer = WirePeer(far, theirs, client=not client)

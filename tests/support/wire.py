@@ -137,10 +137,11 @@ def login(port: int, *remotes: dict[str, object]) -> WirePeer:
 
 
 def key_pair_for(client: bool, cipher: str) -> tuple[HandshakeResult, HandshakeResult]:
-    """The initiator's and the responder's result of one handshake."""
+    """What one handshake gives to the end that is the `client`, or is not, and to its peer."""
     initiator, responder = Initiator([cipher]), Responder(bytes(range(32)), [cipher])
     responder.read_message1(initiator.message1())
-    return initiator.read_message2(responder.message2()), responder.result
+    clients = initiator.read_message2(responder.message2())
+    return (clients, responder.result) if client else (responder.result, clients)
 
 
 class Watcher:
@@ -180,16 +181,20 @@ class Watcher:
         self.ended.set()
 
 
+def tcp_pair() -> tuple[socket.socket, socket.socket]:
+    """Both ends of a connection; a socketpair would know no TCP options and no reset."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        near = socket.create_connection(listener.getsockname())
+        return near, listener.accept()[0]
+
+
 def link_with_peer(
     pump: Pump, *, client: bool, cipher: str = "aegis256", admitted: bool = True, watcher: Watcher | None = None
 ) -> tuple[Link, Watcher, WirePeer]:
     """A real Link as client or server, a WirePeer at the other end of a TCP connection."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        near = socket.create_connection(listener.getsockname())
-        far, _ = listener.accept()
+    near, far = tcp_pair()
     far.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as the programs do: small records do not wait
-    initiator, responder = key_pair_for(client, cipher)
-    mine, theirs = (initiator, responder) if client else (responder, initiator)
+    mine, theirs = key_pair_for(client, cipher)
     watcher = watcher or Watcher()
     link = Link(
         Seal(mine.cipher, mine.send_key), Seal(mine.cipher, mine.recv_key), client, pump, near.detach(), watcher
