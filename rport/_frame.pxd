@@ -81,3 +81,17 @@ cdef inline void put_ws_header(uint8_t *p, size_t length, bint masked) noexcept 
         p += 10
     if masked:
         put32(p, 0)
+
+cdef inline int get_ws_header(const uint8_t *p, size_t size, bint masked, size_t *length) noexcept nogil:
+    """The header's size and the `length` behind it, of two octets or more; 0 = not whole, -1 = not in shortest form."""
+    cdef int short = p[1] & 0x7f
+    cdef int head = (2 if short < 126 else 4 if short == 126 else 10) + (4 if masked else 0)
+    if size < <size_t>head:
+        return 0
+    if short < 126:
+        length[0] = short
+    elif short == 126:
+        length[0] = (<size_t>p[2] << 8) | p[3]
+    else:
+        length[0] = get64(p + 2)
+    return head if ws_header_size(length[0], masked) == <size_t>head else -1

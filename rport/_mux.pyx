@@ -480,36 +480,20 @@ cdef class Mux:
 
         Raises ProtocolError when the peer breaks PROTOCOL.md; nothing of the offending record was delivered.
         """
-        cdef size_t done = 0, head, length, i
+        cdef size_t done = 0, length = 0, i
         cdef uint8_t *h
         cdef uint8_t *mask
-        cdef int opcode
-        cdef bint short
+        cdef int opcode, head
         cdef Seal seal = self.opener
         while size - done >= 2 and not self.closed:
             h = p + done
             opcode = h[0] & 0x0f
             if (h[0] & 0xf0) != 0x80 or bool(h[1] & 0x80) == self.client:
                 raise ProtocolError("carrier: fragmented message, reserved bits or wrong masking")
-            length = h[1] & 0x7f
-            head = 2
-            if length == 126:
-                head = 4
-            elif length == 127:
-                head = 10
-            if not self.client:
-                head += 4
-            if size - done < head:
+            head = f.get_ws_header(h, size - done, not self.client, &length)
+            if head == 0:
                 break
-            if length == 126:
-                length = (<size_t>h[2] << 8) | h[3]
-                short = length >= 126
-            elif length == 127:
-                length = f.get64(h + 2)
-                short = length >= 65536
-            else:
-                short = True
-            if not short:
+            if head < 0:
                 raise ProtocolError("carrier: a length that is not in its shortest form")
             if opcode != 2:
                 if opcode < 8 or length > 125:
