@@ -21,10 +21,7 @@ else:
 setup(
     ext_modules=cythonize(
         [
-            Extension(
-                f"rport.{name}", [f"rport/{name}.pyx"], extra_compile_args=compile_args, extra_link_args=link_args
-            )
-            for name in ("_mux", "_pump")
+            Extension("rport.*", ["rport/*.pyx"], extra_compile_args=compile_args, extra_link_args=link_args),
         ],
         build_dir="build/cython",
         language_level=3,

@@ -92,7 +92,10 @@ venv_stamp() {
     { cat pyproject.toml setup.py rport/*.pyx rport/*.pxd && pwd && "$base" -VV; } | sha256sum | cut -d' ' -f1
 }
 
-core_built() { compgen -G 'rport/_mux.*.so' >/dev/null && compgen -G 'rport/_pump.*.so' >/dev/null; }
+core_built() {
+    local source
+    for source in rport/*.pyx; do compgen -G "${source%.pyx}.*.so" >/dev/null || return 1; done
+}
 
 ensure_venv() {
     ensure_python

@@ -1,4 +1,4 @@
-# The byte layout of PROTOCOL.md, sections 3, 5 and 6: header-only, no state.
+# The numbers and the byte layout of PROTOCOL.md, sections 2 and 4 to 9: header-only, no state.
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
@@ -31,6 +31,14 @@ cdef enum FrameType:
     FRAME_CLOSE = 11            # code u8, text; stream 0; the authenticated end of the session
     FRAME_REKEY = 12            # last frame of a record: the next record uses the next key; stream 0
     FRAME_ACK = 13              # records u64; reserved for resumption, ignored; stream 0
+
+cdef enum Code:                 # of REFUSE and RESET, section 7: those that the core says itself
+    CODE_FAILED = 1
+    CODE_NO_TUNNEL = 2
+    CODE_BUSY = 3
+    CODE_REFUSED = 4            # by the target
+    CODE_TIMEOUT = 5
+    CODE_UNREACHABLE = 6
 
 cdef inline void put16(uint8_t *p, uint32_t v) noexcept nogil:
     p[0] = <uint8_t>(v >> 8); p[1] = <uint8_t>v
@@ -73,3 +81,17 @@ cdef inline void put_ws_header(uint8_t *p, size_t length, bint masked) noexcept 
         p += 10
     if masked:
         put32(p, 0)
+
+cdef inline int get_ws_header(const uint8_t *p, size_t size, bint masked, size_t *length) noexcept nogil:
+    """The header's size and the `length` behind it, of two octets or more; 0 = not whole, -1 = not in shortest form."""
+    cdef int short = p[1] & 0x7f
+    cdef int head = (2 if short < 126 else 4 if short == 126 else 10) + (4 if masked else 0)
+    if size < <size_t>head:
+        return 0
+    if short < 126:
+        length[0] = short
+    elif short == 126:
+        length[0] = (<size_t>p[2] << 8) | p[3]
+    else:
+        length[0] = get64(p + 2)
+    return head if ws_header_size(length[0], masked) == <size_t>head else -1

@@ -2,7 +2,13 @@
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t, int64_t
 
-from rport._sodium cimport aead_encrypt_t, aead_decrypt_t
+from rport._seal cimport Seal
+
+cdef double INTERACTIVE     # seconds: how long somebody counts as waiting for answers
+
+cdef enum:
+    BUFFER_SIZE = 1376256   # of tx, and of a carrier's other buffer: five full records with room for headers and tags,
+                            # which is a mebibyte and a record begun, rounded up to 64 KiB
 
 cdef enum:
     PULL_EMPTY = -1         # nothing to send now; the source says so again when there is
@@ -15,36 +21,12 @@ cdef enum Want:             # frames a stream still has to emit, in the order in
     WANT_ACCEPT = 4
     WANT_WINDOW = 8
     WANT_DATA = 16
-    WANT_FIN = 32
-    WANT_RESET = 64
+    WANT_RESET = 32
 
 cdef enum Queue:
     QUEUE_NONE = 0
     QUEUE_FRESH = 1         # emits little: goes first
     QUEUE_BULK = 2          # filled its last turn: takes turns with the others of its kind
-
-
-cdef class Seal:
-    """One direction's record protection (PROTOCOL.md, section 4)."""
-    cdef aead_encrypt_t encrypt
-    cdef aead_decrypt_t decrypt
-    cdef uint8_t key[32]
-    cdef uint8_t iv[32]
-    cdef uint8_t nonce[32]
-    cdef size_t nonce_size
-    cdef size_t tag_size
-    cdef bytes secret           # the key chain: this secret makes key, IV and the next secret
-    cdef str cipher
-    cdef readonly uint64_t number       # of the next record, since the session began
-    cdef readonly uint64_t records      # under the present key
-    cdef readonly uint64_t octets       # under the present key
-    cdef readonly double keyed_at       # when the present key came into use, seconds
-
-    cdef void _derive(self) except *
-    cdef void next_key(self, double now) except *
-    cdef void _set_nonce(self) noexcept nogil
-    cdef void seal(self, uint8_t *p, size_t size) noexcept nogil
-    cdef int open(self, uint8_t *p, size_t size) noexcept nogil
 
 
 cdef class Stream:
@@ -96,12 +78,12 @@ cdef class Mux:
     cdef readonly int pending           # opened, neither accepted nor refused, both directions
     cdef readonly int64_t granted       # sum of the windows this end has granted
     cdef readonly bint closing          # a CLOSE frame was asked for; nothing follows it
-    cdef readonly bint parted           # ... and is in a record
+    cdef bint parted            # ... and is in a record
     cdef readonly bint closed           # a CLOSE frame came, or the session failed: nothing more is taken
     cdef readonly double rtt            # shortest round trip seen, seconds; 0 = none yet
     cdef readonly uint64_t data_in      # octets of DATA payload
     cdef readonly uint64_t data_out
-    cdef public size_t record_limit     # plaintext that the peer may put into one record now
+    cdef readonly size_t record_limit     # plaintext that the peer may put into one record now
     cdef double now
     cdef double interactive_at      # when a small message last came on a stream that carries only such
     cdef uint32_t next_id

@@ -1,43 +1,26 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False, auto_pickle=False
-"""The frame multiplexer of PROTOCOL.md, sections 3 to 7.
+"""The frame multiplexer of PROTOCOL.md, sections 4 to 7.
 
-What lives here: record protection, framing, credit, scheduling. What it must not know: sockets, loops, clocks; time
-comes in as `now`. Order of the sending side: want -> queue -> fill (frames into the open record) -> seal -> sent.
+What lives here: records, framing, credit, scheduling. What it must not know: sockets, loops, clocks; time comes in as
+`now`. Order of the sending side: want -> queue -> fill (frames into the open record) -> seal -> sent.
 Order of the receiving side: feed -> unmask -> open in place -> dispatch -> hook. Payloads never leave the buffer they
 came in: hooks take a pointer into it, valid until they return.
 """
 
-from libc.string cimport memcpy, memmove, memset
-from libc.stdlib cimport malloc, free
-from libc.stdint cimport uint8_t, uint32_t, uint64_t, int64_t, uintptr_t
+from libc.string cimport memcpy, memmove
+from libc.stdint cimport uint8_t, uint32_t, uint64_t, int64_t
 
 from rport cimport _frame as f
 
-import time
 from collections import deque
 
-from nacl._sodium import ffi as _ffi, lib as _lib
-
 from rport.errors import ProtocolError
-from rport.hkdf import hkdf
 
-if _lib.sodium_init() < 0:                      # without it AEGIS would silently be its slow software version
-    raise ImportError("libsodium does not initialise")
-
-CIPHERS = ("aegis128l", "aegis256", "chacha20poly1305")
-
-cdef uint64_t RECORDS_PER_KEY = 1ULL << 32
-cdef uint64_t OCTETS_PER_KEY = 1ULL << 36       # 64 GiB
-cdef double SECONDS_PER_KEY = 3600.0
-
-# Records that one send call may carry, with room for headers and tags, and a reserve for frames that are not data.
 cdef enum:
-    HEADER_ROOM = 14
-    TX_DATA = 1048576
-    TX_RECORDS = 5
-    TX_SIZE = 1376256                           # 5 * (RECORD_MAX + HEADER_ROOM + TAG), rounded up to a page
+    HEADER_ROOM = 14                            # the longest header of a record: 2, 8 for its length, 4 for the mask
     FRESH_QUANTUM = 16384                       # what a stream may emit before it counts as bulk
-    BULK_QUANTUM = 131072
+    BULK_QUANTUM = 131072                       # what a bulk stream may emit while another waits
+    READ_MIN = 4096                             # a record's last few octets are not worth a read
     CONTROL_QUEUE_MAX = 1048576                 # octets unsent: an answer of 4 KiB for each of 256 tunnels
     MESSAGE_COST = 64                           # octets of memory beside a message's own, so that tiny ones count too
 
@@ -45,128 +28,13 @@ cdef enum:
 # carries no more, but everything behind it waits.
 cdef double QUEUE_FLOOR = 0.0004
 
-# A row of small messages on one stream, which a bulk stream's odd ends do not make: somebody waits for answers, for
-# this long at least.
-cdef double INTERACTIVE = 0.05
+# A row of small messages on one stream: somebody waits for answers, for this long at least.
+INTERACTIVE = 0.05
 cdef enum:
-    SMALL_SIZE = 4096
-    SMALL_ROW = 4
-    QUICK_WINDOW = 131072
+    SMALL_SIZE = 4096                           # a request or an answer, not a bulk stream's frame
+    SMALL_ROW = 4                               # so many in a row are no bulk stream's odd ends
+    QUICK_WINDOW = 131072                       # of a bulk stream meanwhile, or more where that does not fill the path
     STREAM_ROOM = 8 * 8 + f.REASON_MAX          # every frame but DATA that one stream may emit in its turn
-
-
-cdef uintptr_t _address(str name) except 0:
-    return int(_ffi.cast("uintptr_t", _ffi.addressof(_lib, name)))
-
-cdef aead_encrypt_t _aegis128l_encrypt = <aead_encrypt_t><void *>_address("crypto_aead_aegis128l_encrypt")
-cdef aead_decrypt_t _aegis128l_decrypt = <aead_decrypt_t><void *>_address("crypto_aead_aegis128l_decrypt")
-cdef aead_encrypt_t _aegis256_encrypt = <aead_encrypt_t><void *>_address("crypto_aead_aegis256_encrypt")
-cdef aead_decrypt_t _aegis256_decrypt = <aead_decrypt_t><void *>_address("crypto_aead_aegis256_decrypt")
-cdef aead_encrypt_t _chacha_encrypt = <aead_encrypt_t><void *>_address("crypto_aead_chacha20poly1305_ietf_encrypt")
-cdef aead_decrypt_t _chacha_decrypt = <aead_decrypt_t><void *>_address("crypto_aead_chacha20poly1305_ietf_decrypt")
-
-
-cdef class Seal:
-    def __init__(self, str cipher, bytes secret, double now=0.0):
-        if len(secret) != 32:
-            raise ValueError("a direction's secret has 32 octets")
-        if cipher == "aegis128l":
-            self.encrypt, self.decrypt = _aegis128l_encrypt, _aegis128l_decrypt
-            self.nonce_size, self.tag_size = 16, f.TAG_SIZE_AEGIS
-        elif cipher == "aegis256":
-            self.encrypt, self.decrypt = _aegis256_encrypt, _aegis256_decrypt
-            self.nonce_size, self.tag_size = 32, f.TAG_SIZE_AEGIS
-        elif cipher == "chacha20poly1305":
-            self.encrypt, self.decrypt = _chacha_encrypt, _chacha_decrypt
-            self.nonce_size, self.tag_size = 12, f.TAG_SIZE_CHACHA
-        else:
-            raise ValueError(f"unknown cipher {cipher!r}: known are {', '.join(CIPHERS)}")
-        self.cipher = cipher
-        self.secret = secret
-        self.keyed_at = now
-        self._derive()
-
-    def __dealloc__(self):
-        memset(self.key, 0, 32)
-
-    def __repr__(self):
-        return f"<Seal {self.cipher} record {self.number}>"
-
-    cdef void _derive(self) except *:
-        cdef bytes material = hkdf(self.secret, info=b"rport-v2 " + self.cipher.encode(), length=96)
-        cdef const uint8_t *p = material
-        memcpy(self.key, p, 32)
-        memcpy(self.iv, p + 32, 32)
-        self.secret = material[64:]
-        self.records = self.octets = 0
-
-    cdef void next_key(self, double now) except *:
-        self._derive()
-        self.keyed_at = now
-
-    cdef void _set_nonce(self) noexcept nogil:
-        cdef uint64_t n = self.records
-        cdef size_t i, last = self.nonce_size - 1
-        memcpy(self.nonce, self.iv, self.nonce_size)
-        for i in range(8):
-            self.nonce[last - i] ^= <uint8_t>(n >> (8 * i))
-
-    cdef void seal(self, uint8_t *p, size_t size) noexcept nogil:
-        """Encrypts `size` octets at `p` in place; the tag goes behind them."""
-        self._set_nonce()
-        self.encrypt(p, NULL, p, size, NULL, 0, NULL, self.nonce, self.key)
-        self.number += 1
-        self.records += 1
-        self.octets += size
-
-    cdef int open(self, uint8_t *p, size_t size) noexcept nogil:
-        """Decrypts `size` octets, tag included, in place; -1 when they are not what comes next. A failure moves nothing."""
-        self._set_nonce()
-        if self.decrypt(p, NULL, NULL, p, size, NULL, 0, self.nonce, self.key) != 0:
-            return -1
-        self.number += 1
-        self.records += 1
-        self.octets += size - self.tag_size
-        return 0
-
-    def seal_bytes(self, bytes plaintext):
-        cdef bytearray out = bytearray(plaintext)
-        out.extend(bytes(self.tag_size))
-        cdef uint8_t *p = out
-        self.seal(p, len(plaintext))
-        return bytes(out)
-
-    def open_bytes(self, bytes sealed):
-        if <size_t>len(sealed) < self.tag_size:
-            raise ProtocolError("record shorter than its tag")
-        cdef bytearray out = bytearray(sealed)
-        cdef uint8_t *p = out
-        if self.open(p, len(out)) < 0:
-            raise ProtocolError("record failed authentication")
-        return bytes(out[:len(out) - self.tag_size])
-
-    def rekey(self, double now):
-        self.next_key(now)
-
-
-def preferred_ciphers():
-    """The ciphers in the order of their speed here, up to ChaCha20-Poly1305, which every peer has (section 3.2)."""
-    cdef list order = sorted(CIPHERS, key=lambda cipher: _seal_time(Seal(cipher, bytes(32))))
-    return order[:order.index("chacha20poly1305") + 1]
-
-
-cdef double _seal_time(Seal seal) except -1:
-    cdef uint8_t *p = <uint8_t *>malloc(16384 + 32)
-    cdef double best = 1e9, started
-    if p == NULL:
-        raise MemoryError
-    memset(p, 0, 16384)
-    for _ in range(4):                          # the best of four: the first pays for cold caches
-        started = time.perf_counter()
-        seal.seal(p, 16384)
-        best = min(best, time.perf_counter() - started)
-    free(p)
-    return best
 
 
 cdef class Stream:
@@ -211,7 +79,7 @@ cdef class Mux:
         self.fresh, self.bulk = Ring(), Ring()
         self.controls = deque()
         self.next_id = 1 if client else 2       # section 5: the client's numbers are odd, the server's even
-        self.record_limit = f.CONTROL_MAX + f.FRAME_HEADER
+        self.record_limit = f.CONTROL_MAX + f.FRAME_HEADER        # section 4.6
 
     # --- hooks -------------------------------------------------------------------------------------------------------
 
@@ -419,10 +287,10 @@ cdef class Mux:
             self.tx_head = self.tx_tail = 0
         if not self.record:
             start = self.tx_tail + HEADER_ROOM
-            if start + size + f.TAG_SIZE_AEGIS > TX_SIZE:
+            if start + size + f.TAG_SIZE_AEGIS > BUFFER_SIZE:
                 return False
             self.record = self.cursor = start
-        return self.cursor + size + f.TAG_SIZE_AEGIS <= TX_SIZE
+        return self.cursor + size + f.TAG_SIZE_AEGIS <= BUFFER_SIZE
 
     cdef uint8_t *_frame(self, uint32_t stream, uint8_t kind, uint32_t length) except? NULL:
         """Writes a frame's header and returns where its payload goes; NULL when there is no room."""
@@ -445,18 +313,15 @@ cdef class Mux:
         if self.cursor == self.record:
             self.record = 0
             return 0
-        rekey = (seal.records >= RECORDS_PER_KEY - 1 or seal.octets >= OCTETS_PER_KEY
-                 or self.now - seal.keyed_at >= SECONDS_PER_KEY)
-        if rekey and self.cursor + f.FRAME_HEADER - self.record <= f.RECORD_MAX:
+        rekey = seal.key_is_due(self.now) and self.cursor + f.FRAME_HEADER - self.record <= f.RECORD_MAX
+        if rekey:
             f.put_frame(self.tx + self.cursor, 0, f.FRAME_REKEY, 0)
             self.cursor += f.FRAME_HEADER
-        else:
-            rekey = False
         p = self.tx + self.record
         size = self.cursor - self.record
         seal.seal(p, size)
         if rekey:
-            seal.next_key(self.now)
+            seal.rekey(self.now)
         size += seal.tag_size
         header = f.ws_header_size(size, self.client)
         gap = HEADER_ROOM - header
@@ -576,10 +441,10 @@ cdef class Mux:
         while budget > 0:
             if s.credit <= 0:
                 return 0                        # WANT_DATA stays: a WINDOW frame queues it again
-            if not self._room(f.FRAME_HEADER + 4096):       # a record's last few octets are not worth a read
+            if not self._room(f.FRAME_HEADER + READ_MIN):
                 self._queue(s)
                 return 0
-            room = min(f.RECORD_MAX - (self.cursor - self.record), TX_SIZE - f.TAG_SIZE_AEGIS - self.cursor)
+            room = min(f.RECORD_MAX - (self.cursor - self.record), BUFFER_SIZE - f.TAG_SIZE_AEGIS - self.cursor)
             size = min(<size_t>s.credit, room - f.FRAME_HEADER, budget, <size_t>f.FRAME_MAX)
             got = self.pull(s, self.tx + self.cursor + f.FRAME_HEADER, size)
             if got > 0:
@@ -615,36 +480,20 @@ cdef class Mux:
 
         Raises ProtocolError when the peer breaks PROTOCOL.md; nothing of the offending record was delivered.
         """
-        cdef size_t done = 0, head, length, i
+        cdef size_t done = 0, length = 0, i
         cdef uint8_t *h
         cdef uint8_t *mask
-        cdef int opcode
-        cdef bint short
+        cdef int opcode, head
         cdef Seal seal = self.opener
         while size - done >= 2 and not self.closed:
             h = p + done
             opcode = h[0] & 0x0f
             if (h[0] & 0xf0) != 0x80 or bool(h[1] & 0x80) == self.client:
                 raise ProtocolError("carrier: fragmented message, reserved bits or wrong masking")
-            length = h[1] & 0x7f
-            head = 2
-            if length == 126:
-                head = 4
-            elif length == 127:
-                head = 10
-            if not self.client:
-                head += 4
-            if size - done < head:
+            head = f.get_ws_header(h, size - done, not self.client, &length)
+            if head == 0:
                 break
-            if length == 126:
-                length = (<size_t>h[2] << 8) | h[3]
-                short = length >= 126
-            elif length == 127:
-                length = f.get64(h + 2)
-                short = length >= 65536
-            else:
-                short = True
-            if not short:
+            if head < 0:
                 raise ProtocolError("carrier: a length that is not in its shortest form")
             if opcode != 2:
                 if opcode < 8 or length > 125:
@@ -664,7 +513,7 @@ cdef class Mux:
                 if f.get32(mask):               # an intermediary masked anew
                     for i in range(length):
                         h[head + i] ^= mask[i & 3]
-            if seal.records >= RECORDS_PER_KEY or seal.octets >= OCTETS_PER_KEY + 2 * f.RECORD_MAX:
+            if seal.key_is_overdue():
                 raise ProtocolError("the peer did not change its key in time")
             if seal.open(h + head, length) < 0:
                 raise ProtocolError("record failed authentication")
@@ -771,7 +620,7 @@ cdef class Mux:
         self.pending += 1
         self.streams[stream] = s
         if len(self.streams) > f.STREAMS_MAX or self.pending > f.PENDING_MAX:
-            return self.refuse(s, 3, b"too many streams")
+            return self.refuse(s, f.CODE_BUSY, b"too many streams")
         return self.on_open(s)
 
     cdef Stream _find(self, uint32_t stream):
@@ -802,7 +651,7 @@ cdef class Mux:
             self.closed = True
             self.on_close(p[0], (<const char *>p)[1:size])
         elif kind == f.FRAME_REKEY and size == 0:
-            self.opener.next_key(self.now)
+            self.opener.rekey(self.now)
         elif kind == f.FRAME_ACK and size == 8:
             pass
         else:
@@ -811,9 +660,9 @@ cdef class Mux:
 
     # --- from Python, per session ------------------------------------------------------------------------------------
 
-    def set_record_limit(self, size_t octets):
-        """How much plaintext the peer may put into one record; small until it is authenticated (section 9)."""
-        self.record_limit = min(octets, <size_t>f.RECORD_MAX)
+    def admit_peer(self):
+        """The peer is authenticated: from now on it may send records of RECORD_MAX (section 4.6)."""
+        self.record_limit = f.RECORD_MAX
 
     def put_control(self, bytes message):
         """Queues a packed control message; OverflowError beyond 1 MiB unsent, ValueError for one beyond 64 KiB."""

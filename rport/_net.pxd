@@ -1,7 +1,6 @@
 # The socket calls of the copy loops, under their own names, and the few one-liners that C says more shortly.
 
 from libc.stdint cimport uint8_t, uint64_t
-from libc.string cimport memcpy
 
 cdef extern from *:
     """
@@ -63,7 +62,7 @@ cdef extern from *:
     #endif
         return yes;
     }
-    /* Within one machine there is nothing to pace for, and the timers cost a quarter of all that a bulk stream costs. */
+    /* Within one machine there is nothing to pace for, and the timers cost a quarter of a bulk stream's whole cost. */
     static void rp_unpace(int fd) {
     #ifdef TCP_CONGESTION
         struct sockaddr_storage a; socklen_t n = sizeof a;

@@ -12,6 +12,7 @@ cdef extern from *:
     #define RP_OUT 2u
     #define RP_HUP 4u
     #define RP_ERR 8u
+    #define RP_EVENTS 256 /* at a time */
     typedef struct { uint64_t tag; uint32_t flags; } rp_event;
     #if defined(__linux__)
     #include <sys/epoll.h>
@@ -23,9 +24,9 @@ cdef extern from *:
         return epoll_ctl(p, EPOLL_CTL_ADD, fd, &e);
     }
     static int rp_poll_del(int p, int fd) { struct epoll_event e; return epoll_ctl(p, EPOLL_CTL_DEL, fd, &e); }
-    static int rp_poll_wait(int p, rp_event *out, int max) {
-        struct epoll_event e[256];
-        int i, n = epoll_wait(p, e, max > 256 ? 256 : max, 0);
+    static int rp_poll_wait(int p, rp_event out[RP_EVENTS]) {
+        struct epoll_event e[RP_EVENTS];
+        int i, n = epoll_wait(p, e, RP_EVENTS, 0);
         for (i = 0; i < n; i++) {
             uint32_t v = e[i].events;
             out[i].tag = e[i].data.u64;
@@ -50,10 +51,10 @@ cdef extern from *:
         EV_SET(&k, fd, EVFILT_READ, EV_DELETE, 0, 0, 0);
         return kevent(p, &k, 1, 0, 0, 0);
     }
-    static int rp_poll_wait(int p, rp_event *out, int max) {
-        struct kevent e[256];
+    static int rp_poll_wait(int p, rp_event out[RP_EVENTS]) {
+        struct kevent e[RP_EVENTS];
         struct timespec zero = {0, 0};
-        int i, n = kevent(p, 0, 0, e, max > 256 ? 256 : max, &zero);
+        int i, n = kevent(p, 0, 0, e, RP_EVENTS, &zero);
         for (i = 0; i < n; i++) {
             out[i].tag = (uint64_t)(uintptr_t)e[i].udata;
             out[i].flags = (e[i].filter == EVFILT_READ ? RP_IN : RP_OUT)
@@ -68,7 +69,9 @@ cdef extern from *:
         uint64_t tag
         uint32_t flags
     cdef uint32_t RP_IN, RP_OUT, RP_HUP, RP_ERR
+    cdef enum:
+        RP_EVENTS
     int rp_poll_new() nogil
     int rp_poll_add(int p, int fd, uint64_t tag, int both) nogil
     int rp_poll_del(int p, int fd) nogil
-    int rp_poll_wait(int p, rp_event *out, int max) nogil
+    int rp_poll_wait(int p, rp_event *out) nogil

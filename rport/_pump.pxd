@@ -1,8 +1,8 @@
 # The copy loops' map: a pump per event loop, a link per session, a conn per carried connection.
 
-from libc.stdint cimport uint8_t, uint32_t, uint64_t, int64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
-from rport._mux cimport Mux, Stream, Seal
+from rport._mux cimport Mux, Stream
 from rport._net cimport sockaddr_storage
 
 cdef enum Kind:
@@ -18,9 +18,8 @@ ctypedef struct Slot:           # what a descriptor belongs to
 
 
 cdef class Pool:
-    """Buffers of one size; keeps a few for the next user, gives the rest back to the system."""
-    cdef size_t size
-    cdef uint8_t *spare[4]
+    """Buffers of BUFFER_SIZE; keeps a few for the next user, gives the rest back to the system."""
+    cdef uint8_t *spare[4]      # SPARES_MAX
     cdef int spares
     cdef readonly int out
 
@@ -36,15 +35,14 @@ cdef class Pump:
     cdef int slots_size
     cdef uint32_t generation
     cdef double now
-    cdef Pool rx_pool
-    cdef Pool tx_pool
+    cdef Pool pool
     cdef list active            # links with something to do in this turn
     cdef list graveyard         # owners that left during this turn: freed after it
     cdef readonly set links
     cdef object ticker
     cdef bint scheduled
     cdef bint closed
-    cdef readonly int descriptor_limit
+    cdef int descriptor_limit
     cdef bint paces             # the system's default congestion control sends by timers
     cdef bint quick             # somebody waits for answers: turns are short
     cdef double quick_until
@@ -103,7 +101,7 @@ cdef class Link(Mux):
     cdef int fd
     cdef bint dead
     cdef double closing_at      # when CLOSE was asked for
-    cdef bint parting           # CLOSE is out: what still comes is dropped, until the peer ends the carrier
+    cdef bint shut              # CLOSE is out, writing was shut down; what still comes is dropped
     cdef bint queued            # stands in the pump's active list
     cdef bint in_service        # service() works in the buffers
     cdef bint rx_ready
@@ -114,17 +112,13 @@ cdef class Link(Mux):
     cdef size_t rx_head
     cdef size_t rx_tail
     cdef bytes stash            # a short rest of a record, kept instead of a whole buffer
-    cdef readonly uint64_t carrier_in
     cdef readonly uint64_t carrier_out
-    cdef readonly double heard_at
-    cdef readonly uint64_t opened
+    cdef double heard_at
     cdef public bint trace      # tell the owner about each stream
     cdef dict targets
     cdef set listeners
     cdef set draining           # of a dead link: conns whose stream had ended and whose backlog has not
 
-    cdef Py_ssize_t carrier_recv(self, uint8_t *p, size_t size) noexcept
-    cdef Py_ssize_t carrier_send(self, const uint8_t *p, size_t size) noexcept
     cdef bint service(self) except -1
     cdef bint receive(self) except -1
     cdef bint drop(self) except -1
@@ -135,7 +129,7 @@ cdef class Link(Mux):
     cdef int fail_unexpectedly(self, object error) except -1
     cdef void release(self) noexcept
     cdef int conn_ready(self, Conn c, uint32_t flags) except -1
-    cdef int dial_next(self, Conn c) except -1
+    cdef int dial_next(self, Conn c, int error) except -1
     cdef int dial_done(self, Conn c) except -1
     cdef int flush_backlog(self, Conn c) except -1
     cdef int conn_broken(self, Conn c) except -1

@@ -2,7 +2,8 @@ import asyncio
 from collections.abc import Sequence
 from typing import Protocol, type_check_only
 
-from rport._mux import Mux, Seal, Stream
+from rport._mux import Mux, Stream
+from rport._seal import Seal
 
 @type_check_only
 class Owner(Protocol):
@@ -26,8 +27,6 @@ class Pump:
 
     @property
     def links(self) -> set[Link]: ...
-    @property
-    def descriptor_limit(self) -> int: ...
     @property
     def buffers_out(self) -> int:
         """Big buffers in use now: 0 when everything is idle."""
@@ -61,26 +60,39 @@ class Link(Mux):
     trace: bool
 
     @property
-    def carrier_in(self) -> int: ...
-    @property
     def carrier_out(self) -> int: ...
-    @property
-    def heard_at(self) -> float: ...
-    @property
-    def opened(self) -> int: ...
     @property
     def alive(self) -> bool: ...
     def __init__(self, sealer: Seal, opener: Seal, client: bool, pump: Pump, fd: int, owner: Owner) -> None: ...
-    def start(self, early: bytes = b"") -> None: ...
-    def wake(self) -> None: ...
-    def control(self, message: bytes) -> None: ...
-    def ping(self) -> None: ...
-    def finish_session(self, code: int, reason: str = "") -> None: ...
-    def abort(self, error: Exception | None) -> None: ...
-    def set_target(self, tunnel: int, target: Target | None) -> None: ...
-    def drop_target(self, tunnel: int) -> None: ...
-    def dial(self, conn: Conn, target: Target) -> None: ...
-    def refuse_dial(self, conn: Conn, code: int, reason: str) -> None: ...
-    def busy(self) -> int: ...
+    def start(self, early: bytes = b"") -> None:
+        """Begin to carry; `early` is what had already come behind the handshake."""
+
+    def wake(self) -> None:
+        """Make what was queued go out at the end of this turn of the loop."""
+
+    def control(self, message: bytes) -> None:
+        """Send a packed control message; raises what put_control does."""
+
+    def ping(self) -> None:
+        """Measure the round trip: on_pong tells it."""
+
+    def finish_session(self, code: int, reason: str = "") -> None:
+        """Say CLOSE behind all that is queued. The link ends when the peer hangs up, or after two seconds."""
+
+    def abort(self, error: Exception | None) -> None:
+        """End the session at once and without CLOSE; `error` is what on_closed tells."""
+
+    def set_target(self, tunnel: int, target: Target | None) -> None:
+        """What OPEN frames for `tunnel` dial; None asks owner.on_dial each time."""
+
+    def dial(self, conn: Conn, target: Target) -> None:
+        """The answer to on_dial."""
+
+    def refuse_dial(self, conn: Conn, code: int, reason: str) -> None:
+        """The other answer to on_dial."""
+
+    def busy(self) -> int:
+        """How many connections are carried now, those included that only drain."""
+
     def silence(self) -> float:
         """Seconds since the last octet from the peer."""

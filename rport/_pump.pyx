@@ -8,14 +8,18 @@ loop's other users get their turn.
 """
 
 from libc.errno cimport errno
-from libc.stdint cimport uint8_t, uint32_t, uint64_t, int64_t
-from libc.stdlib cimport calloc, free, malloc, realloc
-from libc.string cimport memcpy, memmove, memset, strerror
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport free, realloc
+from libc.string cimport memcpy, memmove, memset
 
 from rport cimport _net as net
-from rport._mux cimport Mux, Seal, Stream, PULL_BROKEN, PULL_EMPTY, PULL_EOF, WANT_DATA
+from rport cimport _frame as f
+from rport._mux cimport BUFFER_SIZE, INTERACTIVE, PULL_BROKEN, PULL_EMPTY, PULL_EOF, WANT_DATA, Mux, Stream
 from rport._net cimport sockaddr_storage
-from rport._poll cimport RP_ERR, RP_HUP, RP_IN, RP_OUT, rp_event, rp_poll_add, rp_poll_del, rp_poll_new, rp_poll_wait
+from rport._poll cimport (
+    RP_ERR, RP_EVENTS, RP_HUP, RP_IN, RP_OUT, rp_event, rp_poll_add, rp_poll_del, rp_poll_new, rp_poll_wait,
+)
+from rport._seal cimport Seal
 
 import logging
 import os
@@ -23,47 +27,35 @@ import os
 from rport.errors import LinkLost, ProtocolError
 
 cdef enum:
-    RX_SIZE = 1376256           # a megabyte and the rest of a record: what one turn takes from the carrier
-    TX_SIZE = 1376256           # as in _mux
-    BUDGET_MIN = 65536
+    RECORD_ROOM = 327680        # a whole record, its header and tag, rounded up to 64 KiB
+    BUDGET_MIN = 65536          # what one turn puts behind a slow carrier
+    BUDGET_MAX = 1048576        # ... and a fast one: what BUFFER_SIZE holds beside a record begun
     TURN_QUICK = 147456         # each way while somebody waits for answers: a turn of a tenth of a millisecond
-    BUDGET_MAX = 1048576
-    STASH_MAX = 16384
+    STASH_MAX = 16384           # a rest that is cheaper to copy than its buffer is to hold
     ROUNDS = 16                 # of one turn
     ACCEPTS = 64                # from one listener in one round
-    FD_RESERVE = 64             # descriptors kept for control connections
+    PENDING_PAUSE = f.PENDING_MAX - 6       # from here visitors wait in the kernel, before they have to be turned away
+    STREAMS_PAUSE = f.STREAMS_MAX - 6
+    PENDING_RESUME = f.PENDING_MAX // 2     # so far below that a listener does not pause again at once
+    SPARES_MAX = 4              # two links' worth
+    FD_RESERVE = 64             # descriptors kept for sessions and files
     LEFT_BEHIND_MAX = 67108864  # octets that ended sessions may still owe to local sockets, one session's window
     NOTSENT_LOWAT = 262144      # what the kernel may hold unsent: enough to keep it busy between two turns
     SLICE_QUICK = 100000        # nanoseconds, the least that there is
 
-cdef double INTERACTIVE = 0.05  # seconds, as in _mux
 cdef double DIAL_TIMEOUT = 10.0
 cdef double OPEN_TIMEOUT = 20.0
 cdef double CLOSE_TIMEOUT = 2.0 # for the carrier to take a CLOSE, and for the peer to hang up behind it
 cdef double LINGER = 300.0      # a half-closed stream on which nothing moves
 
-# Refuse and reset codes: PROTOCOL.md, section 7
-cdef enum:
-    CODE_FAILED = 1
-    CODE_NO_TUNNEL = 2
-    CODE_BUSY = 3
-    CODE_REFUSED = 4
-    CODE_TIMEOUT = 5
-    CODE_UNREACHABLE = 6
-    CODE_FORBIDDEN = 7
-    CODE_NAME = 8
-
 _log = logging.getLogger("rport.pump")
 
 
 cdef class Pool:
-    def __cinit__(self, size_t size):
-        self.size = size
-
     def __dealloc__(self):
         while self.spares:
             self.spares -= 1
-            net.rp_unpages(self.spare[self.spares], self.size)
+            net.rp_unpages(self.spare[self.spares], BUFFER_SIZE)
 
     cdef uint8_t *take(self) except NULL:
         cdef uint8_t *p
@@ -71,7 +63,7 @@ cdef class Pool:
             self.spares -= 1
             p = self.spare[self.spares]
         else:
-            p = net.rp_pages(self.size)
+            p = net.rp_pages(BUFFER_SIZE)
             if p == NULL:
                 raise MemoryError
         self.out += 1
@@ -79,11 +71,11 @@ cdef class Pool:
 
     cdef void give(self, uint8_t *p) noexcept:
         self.out -= 1
-        if self.spares < 2:
+        if self.spares < SPARES_MAX:
             self.spare[self.spares] = p
             self.spares += 1
         else:
-            net.rp_unpages(p, self.size)
+            net.rp_unpages(p, BUFFER_SIZE)
 
 
 cdef class Pump:
@@ -95,7 +87,7 @@ cdef class Pump:
         self.poller = rp_poll_new()
         if self.poller < 0:
             raise OSError(errno, os.strerror(errno))
-        self.rx_pool, self.tx_pool = Pool(RX_SIZE), Pool(TX_SIZE)
+        self.pool = Pool()
         self.active, self.graveyard, self.links = [], [], set()
         self.descriptor_limit = net.rp_descriptor_limit()
         self.paces = net.rp_paces()
@@ -123,7 +115,7 @@ cdef class Pump:
     @property
     def buffers_out(self):
         """Big buffers in use now: 0 when everything is idle."""
-        return self.rx_pool.out + self.tx_pool.out
+        return self.pool.out
 
     cdef int register(self, int fd, object owner, int kind, bint both) except -1:
         cdef int size
@@ -221,8 +213,8 @@ cdef class Pump:
             net.rp_slice(SLICE_QUICK if quick else 0)
 
     cdef int _events(self) except -1:
-        cdef rp_event events[256]
-        cdef int i, fd, n = rp_poll_wait(self.poller, events, 256)
+        cdef rp_event events[RP_EVENTS]
+        cdef int i, fd, n = rp_poll_wait(self.poller, events)
         cdef Slot *slot
         cdef Conn conn
         cdef Link link
@@ -346,7 +338,7 @@ cdef class Listener:
         cdef Link link = self.link
         link.now = link.pump.now
         for i in range(ACCEPTS):
-            if link.pending >= 250 or len(link.streams) >= 4090:
+            if link.pending >= PENDING_PAUSE or len(link.streams) >= STREAMS_PAUSE:
                 self.pause()
                 break
             fd = net.rp_accept(self.fd)
@@ -397,10 +389,12 @@ cdef class Link(Mux):
         self.pump._schedule()
 
     def control(self, bytes message):
+        """Sends a packed control message; raises what put_control does."""
         self.put_control(message)
         self.wake()
 
     def ping(self):
+        """Measures the round trip: on_pong tells it."""
         self.now = net.rp_now()
         self.put_ping()
         self.wake()
@@ -413,21 +407,19 @@ cdef class Link(Mux):
         self.wake()
 
     def abort(self, error):
+        """Ends the session at once and without CLOSE; `error` is what on_closed tells."""
         self.fail(error)
 
     def set_target(self, uint32_t tunnel, Target target):
         """What OPEN frames for `tunnel` dial; None asks owner.on_dial each time."""
         self.targets[tunnel] = target
 
-    def drop_target(self, uint32_t tunnel):
-        self.targets.pop(tunnel, None)
-
     def dial(self, Conn conn, Target target):
         """The answer to on_dial."""
         if not conn.gone and not self.dead:
             self.now = net.rp_now()
             conn.target = target
-            self.dial_next(conn)
+            self.dial_next(conn, 0)
             self.wake()
 
     def refuse_dial(self, Conn conn, int code, str reason):
@@ -448,19 +440,13 @@ cdef class Link(Mux):
         """Seconds since the last octet from the peer."""
         return net.rp_now() - self.heard_at
 
-    # --- the carrier: a descriptor here; one over a transport overrides these two -----------------------------------
-
-    cdef Py_ssize_t carrier_recv(self, uint8_t *p, size_t size) noexcept:
-        return net.recv(self.fd, p, size, 0)
-
-    cdef Py_ssize_t carrier_send(self, const uint8_t *p, size_t size) noexcept:
-        return net.send(self.fd, p, size, net.MSG_NOSIGNAL)
+    # --- the carrier -------------------------------------------------------------------------------------------------
 
     cdef uint8_t *tx_acquire(self) except NULL:
-        return self.pump.tx_pool.take()
+        return self.pump.pool.take()
 
     cdef void tx_release(self, uint8_t *p) noexcept:
-        self.pump.tx_pool.give(p)
+        self.pump.pool.give(p)
 
     cdef Stream make_stream(self):
         return Conn.__new__(Conn)
@@ -470,7 +456,7 @@ cdef class Link(Mux):
         cdef bint more = False
         self.in_service = True
         try:
-            if self.parting:
+            if self.shut:
                 return self.drop()
             if self.rx_ready or self.stash is not None:
                 more = self.receive()
@@ -487,24 +473,23 @@ cdef class Link(Mux):
         cdef Py_ssize_t got, done
         cdef size_t held, size
         if self.rx == NULL:
-            self.rx = self.pump.rx_pool.take()
+            self.rx = self.pump.pool.take()
             self.rx_head = self.rx_tail = 0
             if self.stash is not None:
                 self.rx_tail = len(self.stash)
                 memcpy(self.rx, <const uint8_t *>self.stash, self.rx_tail)
                 self.stash = None
-        elif self.rx_head and self.rx_tail + 327680 > RX_SIZE:
+        elif self.rx_head and self.rx_tail + RECORD_ROOM > BUFFER_SIZE:
             memmove(self.rx, self.rx + self.rx_head, self.rx_tail - self.rx_head)
             self.rx_tail -= self.rx_head
             self.rx_head = 0
-        size = RX_SIZE - self.rx_tail
+        size = BUFFER_SIZE - self.rx_tail
         if self.pump.quick:
             size = min(size, <size_t>TURN_QUICK)
-        got = self.carrier_recv(self.rx + self.rx_tail, size)
+        got = net.recv(self.fd, self.rx + self.rx_tail, size, 0)
         if got > 0:
             self.rx_ready = <size_t>got == size or self.rx_hup
             self.rx_tail += got
-            self.carrier_in += got
             self.heard_at = self.now
         elif got < 0 and (errno == net.EAGAIN or errno == net.EWOULDBLOCK):
             self.rx_ready = False
@@ -518,7 +503,7 @@ cdef class Link(Mux):
         if held <= STASH_MAX:
             self.stash = (<const char *>self.rx)[self.rx_head:self.rx_tail] if held and not self.rx_ready else None
             if self.stash is not None or not held:
-                self.pump.rx_pool.give(self.rx)
+                self.pump.pool.give(self.rx)
                 self.rx = NULL
                 self.rx_head = self.rx_tail = 0
         if self.closed:
@@ -542,14 +527,14 @@ cdef class Link(Mux):
         if not waiting:
             self.sent(0)
             return False
-        got = self.carrier_send(self.tx + self.tx_head, waiting)
+        got = net.send(self.fd, self.tx + self.tx_head, waiting, net.MSG_NOSIGNAL)
         if got < 0:
             if errno == net.EAGAIN or errno == net.EWOULDBLOCK:
                 self.tx_blocked = True
                 return False
             if errno == net.EINTR:
                 return True
-            self.fail(LinkLost(f"the connection broke: {strerror(errno).decode()}"))
+            self.fail(LinkLost(f"the connection broke: {os.strerror(errno)}"))
             return False
         self.carrier_out += got
         self.sent(got)
@@ -565,7 +550,7 @@ cdef class Link(Mux):
     cdef int part(self) except -1:
         """CLOSE is out. Closing the descriptor with octets unread would reset the connection, and CLOSE be lost."""
         self.cut()
-        self.parting = True
+        self.shut = True
         net.shutdown(self.fd, net.SHUT_WR)
         return self.drop()
 
@@ -573,12 +558,12 @@ cdef class Link(Mux):
         """Reads the carrier to its end; True when there may be more."""
         cdef Py_ssize_t got
         if self.rx == NULL:
-            self.rx = self.pump.rx_pool.take()
-        got = self.carrier_recv(self.rx, RX_SIZE)
+            self.rx = self.pump.pool.take()
+        got = net.recv(self.fd, self.rx, BUFFER_SIZE, 0)
         if got > 0 or (got < 0 and errno == net.EINTR):
             return True
         if got < 0 and (errno == net.EAGAIN or errno == net.EWOULDBLOCK):
-            self.pump.rx_pool.give(self.rx)
+            self.pump.pool.give(self.rx)
             self.rx = NULL
             return False
         self.fail(None)
@@ -609,10 +594,10 @@ cdef class Link(Mux):
     cdef void release(self) noexcept:
         """Gives the buffers back."""
         if self.rx != NULL:
-            self.pump.rx_pool.give(self.rx)
+            self.pump.pool.give(self.rx)
             self.rx = NULL
         if self.tx != NULL:
-            self.pump.tx_pool.give(self.tx)
+            self.pump.pool.give(self.tx)
             self.tx = NULL
         self.stash = None
         self.record = 0
@@ -684,8 +669,7 @@ cdef class Link(Mux):
     cdef int on_open(self, Stream s) except -1:
         cdef Conn c = <Conn>s
         if not self.client or c.tunnel not in self.targets:
-            return self.refuse(c, CODE_NO_TUNNEL, b"no such tunnel")
-        self.opened += 1
+            return self.refuse(c, f.CODE_NO_TUNNEL, b"no such tunnel")
         if self.trace:
             self.owner.on_stream(c, "")
         c.target = <Target>self.targets[c.tunnel]
@@ -693,11 +677,10 @@ cdef class Link(Mux):
             c.dialled_at = self.now + OPEN_TIMEOUT
             self.owner.on_dial(c, c.tunnel)
             return 0
-        return self.dial_next(c)
+        return self.dial_next(c, 0)
 
-    cdef int dial_next(self, Conn c) except -1:
-        """Dials the target's next address; refuses the stream when none is left."""
-        cdef int error = 0
+    cdef int dial_next(self, Conn c, int error) except -1:
+        """Dials the target's next address; refuses the stream when none is left, with the last one's `error`."""
         cdef sockaddr_storage *address
         while c.address < c.target.count:
             address = &c.target.addresses[c.address]
@@ -722,15 +705,15 @@ cdef class Link(Mux):
         return self._refuse_errno(c, error)
 
     def _refuse_errno(self, Conn c, int error):
-        code = CODE_FAILED
+        code = f.CODE_FAILED
         if error == net.ECONNREFUSED:
-            code = CODE_REFUSED
+            code = f.CODE_REFUSED
         elif error == net.ETIMEDOUT:
-            code = CODE_TIMEOUT
+            code = f.CODE_TIMEOUT
         elif error == net.EHOSTUNREACH or error == net.ENETUNREACH:
-            code = CODE_UNREACHABLE
+            code = f.CODE_UNREACHABLE
         elif error == net.EMFILE or error == net.ENFILE:
-            code = CODE_BUSY
+            code = f.CODE_BUSY
         c.close(self.pump, False)
         self.refuse(c, code, os.strerror(error).encode())
         return 0
@@ -743,9 +726,7 @@ cdef class Link(Mux):
             net.close(c.fd)
             c.fd = -1
             c.address += 1
-            if c.address < c.target.count:
-                return self.dial_next(c)
-            return self._refuse_errno(c, error)
+            return self.dial_next(c, error)
         self.pump.prepare(c.fd)
         self.accept(c)
         if c.backlog_size:
@@ -760,7 +741,6 @@ cdef class Link(Mux):
             net.rp_abort(fd)
             return 0
         c.fd = fd
-        self.opened += 1
         if self.trace:
             self._tell_visitor(c)
         self.pump.prepare(fd)
@@ -856,7 +836,7 @@ cdef class Link(Mux):
         """The local socket was reset: so is the stream; nobody else notices."""
         c.close(self.pump, True)
         self.drained_away(c)
-        self.reset(c, CODE_FAILED)
+        self.reset(c, f.CODE_FAILED)
         self.resume_listeners()
         return 0
 
@@ -892,7 +872,7 @@ cdef class Link(Mux):
     cdef void resume_listeners(self) except *:
         cdef Listener listener
         for listener in self.listeners:
-            if listener.paused and self.pending < 128:
+            if listener.paused and self.pending < PENDING_RESUME:
                 listener.paused = False
                 self.pump.register(listener.fd, listener, KIND_LISTENER, False)
 
@@ -905,14 +885,14 @@ cdef class Link(Mux):
             if not c.accepted:
                 if c.ours and self.now - c.touched > OPEN_TIMEOUT:
                     c.close(self.pump, True)
-                    self.reset(c, CODE_TIMEOUT)
-                    self.owner.on_refused(c.tunnel, CODE_TIMEOUT, "the client did not answer in time")
+                    self.reset(c, f.CODE_TIMEOUT)
+                    self.owner.on_refused(c.tunnel, f.CODE_TIMEOUT, "the client did not answer in time")
                 elif c.connecting and self.now - c.dialled_at > DIAL_TIMEOUT:
                     c.close(self.pump, True)
-                    self.refuse(c, CODE_TIMEOUT, b"no answer in time")
+                    self.refuse(c, f.CODE_TIMEOUT, b"no answer in time")
             elif (c.fin_sent or c.fin_received) and self.now - c.touched > LINGER:
                 c.close(self.pump, True)
-                self.reset(c, CODE_TIMEOUT)
+                self.reset(c, f.CODE_TIMEOUT)
         for c in list(self.draining):
             if self.now - c.touched > LINGER:
                 c.close(self.pump, True)

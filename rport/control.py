@@ -1,4 +1,4 @@
-"""Control messages: msgpack maps with a "type", small by rule (PROTOCOL.md, control messages).
+"""Control messages: msgpack maps with a "type", small by rule (PROTOCOL.md, section 8).
 
 What a peer sends is measured before it is built: lengths above the limits are refused by the unpacker while it still
 reads headers. Unknown keys are left alone, so that versions one apart understand each other.
@@ -8,9 +8,10 @@ from collections.abc import Mapping
 
 import msgpack
 
+from rport._mux import constants
 from rport.errors import ProtocolError
 
-MESSAGE_MAX = 65536  # bytes; one frame of the record layer
+MESSAGE_MAX = constants()["CONTROL_MAX"]  # bytes
 STRING_MAX = 4096  # bytes of one text or binary value: the longest is an error message
 ITEMS_MAX = 256  # entries of one list or map: tunnels of a client
 DEPTH_MAX = 8  # maps and lists inside each other; the protocol itself needs 3

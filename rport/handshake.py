@@ -14,14 +14,13 @@ from dataclasses import dataclass, field
 
 from rport import control, sodium
 from rport.errors import HandshakeError, ProtocolError
-from rport.hkdf import hkdf
+from rport.hkdf import HASH_LEN, hkdf
 
 PROTOCOL_NAME = "Noise_NX_25519_ChaChaPoly_BLAKE2b"
 PROLOGUE = b"rport-v2 " + PROTOCOL_NAME.encode()
 CHACHA20POLY1305 = "chacha20poly1305"  # every implementation has it; nothing behind it in a list counts
 
-DH_LEN = 32
-HASH_LEN = 64
+DH_LEN = sodium.KEY_LEN
 PAYLOAD_MAX = 4096  # plaintext bytes beside the keys; an offer takes about 50
 MESSAGE_MAX = PAYLOAD_MAX + 2 * DH_LEN + 2 * sodium.TAG_LEN
 OFFER_MAX = 16  # cipher names

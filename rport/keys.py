@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from rport import files, sodium
 from rport.errors import UsageError
 from rport.files import StrPath
+from rport.sodium import KEY_LEN
 
-KEY_LEN = 32
 FINGERPRINT_DIGITS_MIN = 16  # 64 bits: a second key with the same prefix is out of reach of a guesser
 
 # Changing any of these changes every fingerprint that came from a seed. A tenth of a second and 64 MiB a guess.

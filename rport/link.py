@@ -1,7 +1,7 @@
 """A session's upkeep, the same at both ends: control messages, keepalive, the end.
 
-The event loop begins here; what is below knows none. `Session` owns a compiled Link and is its `owner`: the Link calls
-the on_* methods. Subclasses say what the control messages mean.
+asyncio begins here: of all that is below, only the Pump is handed a loop. `Session` owns a compiled Link and is its
+`owner`: the Link calls the on_* methods. Subclasses say what the control messages mean, and what a name resolves to.
 """
 
 import asyncio
@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable, Mapping
 
 from rport import control
-from rport._mux import Seal
 from rport._pump import Conn, Link, Pump
+from rport._seal import Seal
 from rport.errors import LinkLost, ProtocolError
 from rport.handshake import HandshakeResult
 from rport.websocket import MessageReader
@@ -20,8 +20,10 @@ from rport.websocket import MessageReader
 KEEPALIVE = 25.0  # seconds between pings: below the shortest idle limits of NATs and proxies (30 s and up)
 PONG_TIMEOUT = 10.0  # seconds without a byte behind a ping: three lost retransmissions on a bad mobile link
 PING_PAUSE_MIN = 1.0  # seconds from one ping's check to the next ping
-RECORD_MAX = 266240  # octets of plaintext, PROTOCOL.md section 4
 
+TUNNEL_MAX = 2**32 - 1  # the highest number of a tunnel: 32 bits in an OPEN
+
+# Codes of CLOSE: PROTOCOL.md, section 8.
 CLOSE_OK = 0
 CLOSE_PROTOCOL = 1
 CLOSE_REFUSED = 2
@@ -95,6 +97,7 @@ class Session:
             self.on_message(kind, message)
 
     def on_message(self, kind: str, message: control.Message) -> None:
+        """A control message of that type. Unknown types are ignored; ProtocolError ends the session."""
         raise NotImplementedError
 
     def on_pong(self, rtt: float) -> None:
@@ -102,7 +105,8 @@ class Session:
         log.debug("%s: round trip %.1f ms", self.name, rtt * 1000)
 
     def on_dial(self, conn: Conn, tunnel: int) -> None:
-        self.link.refuse_dial(conn, 2, "no such tunnel")
+        """A stream came for a target that was set to None: answer with link.dial() or link.refuse_dial()."""
+        raise NotImplementedError
 
     def on_refused(self, tunnel: int, code: int, text: str) -> None:
         log.info("connection through tunnel %d refused: %s", tunnel, text)

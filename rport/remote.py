@@ -80,18 +80,27 @@ class Remote:
 
     @property
     def listen(self) -> str:
-        return _join(self.lhost, self.lport)
+        """Where visitors come to, as it is written."""
+        return host_port(self.lhost, self.lport)
 
     @property
     def target(self) -> str:
-        return _join(self.rhost, self.rport)
+        """What the client dials, as it is written."""
+        return host_port(self.rhost, self.rport)
 
     def __str__(self) -> str:
         return f"{self.listen} => {self.target}"
 
 
-def _join(host: str, port: int) -> str:
+def host_port(host: str, port: int) -> str:
+    """As it is written: an IPv6 address goes into brackets."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def is_port(text: str, lowest: int = 1) -> bool:
+    """Plain digits that make a number from `lowest` to PORT_MAX."""
+    # The length before int(), which refuses thousands of digits with a text of its own.
+    return text.isascii() and text.isdecimal() and len(text) <= 5 and lowest <= int(text) <= PORT_MAX
 
 
 def _cut_protocol(text: str) -> str:
@@ -130,8 +139,7 @@ def _emptiness(text: str) -> str:
 
 
 def _port(part: str, *, lowest: int) -> int:
-    # The length first: int() refuses thousands of digits with a text of its own.
-    if len(part) > 5 or not lowest <= int(part) <= PORT_MAX:
+    if not is_port(part, lowest):
         raise ValueError(f"port {part[:20]} is not from {lowest} to {PORT_MAX}")
     return int(part)
 

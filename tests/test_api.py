@@ -14,7 +14,7 @@ from rport.remote import Remote
 from rport.server.api import create_app
 from rport.server.api.guard import BODY_MAX, from_here, loopback_peer
 from rport.server.errors import NotAllowed, PortUnavailable, SessionNotFound, TunnelExists
-from rport.server.registry import Registry, Session, Tunnel
+from rport.server.registry import Entry, Registry, Tunnel
 from tests.support.door import PATIENCE, Door, open_door
 
 SESSION = f"{7:064x}"
@@ -83,13 +83,13 @@ def put(door: Door, query: str, session: str = SESSION) -> Answer:
 
 def test_status_counts_the_sessions(door: Door, service: StubService) -> None:
     assert ask(door, "/api/v1/status").json == {"version": "1.2.3", "sessions_count": 0}
-    service.registry.add(Session(SESSION, 1, "0.1.0", "192.0.2.1:5", None, "secret", 0.0))
+    service.registry.add(Entry(SESSION, "0.1.0", "192.0.2.1:5", "", "secret"))
     assert ask(door, "/api/v1/status").json["sessions_count"] == 1
 
 
 def test_sessions_are_listed_with_ports_as_strings(door: Door, service: StubService) -> None:
     tunnel = Tunnel(1, Remote("0.0.0.0", 0, "::1", 22), 40001)
-    service.registry.add(Session(SESSION, 1, "0.1.0", "192.0.2.1:5", "me", "secret", 0.0, {1: tunnel}))
+    service.registry.add(Entry(SESSION, "0.1.0", "192.0.2.1:5", "me", "secret", {1: tunnel}))
     answer = ask(door, "/api/v1/sessions")
     assert answer.status == 200
     assert answer.json == [

@@ -16,7 +16,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from rport.server.front import RportHttp
 from rport.server.gate import Gate
 from rport.websocket import HEAD_MAX, HEADERS_MAX, SUBPROTOCOL, UpgradeResponse, new_key, upgrade_request
-from tests.support.door import PATIENCE, Door, open_door, read_all, read_head
+from tests.support.door import PATIENCE, Door, open_door, read_head
+from tests.support.programs import read_all
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="  # RFC 6455, section 1.3
 ACCEPT = b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
@@ -76,7 +77,7 @@ def refused(door: Door, data: bytes) -> bytes:
     with door.connect() as sock:
         sock.sendall(data)
         answer = read_all(sock)
-    assert door.links.empty()
+    assert door.arrivals.empty()
     until(lambda: door.gate.inside == 0)
     return answer
 
@@ -102,32 +103,32 @@ def test_an_upgrade_is_answered_as_the_rfc_says(door: Door) -> None:
         assert head.startswith(b"HTTP/1.1 101 ")
         assert b"\r\nSec-WebSocket-Accept: " + ACCEPT + b"\r\n" in head
         assert b"\r\nSec-WebSocket-Protocol: rport-v2\r\n" in head
-        link = door.link()
-        assert link.peer == sock.getsockname()
-        assert link.early == b""
-        link.leave()
-        link.sock.close()
+        arrival = door.arrival()
+        assert arrival.peer == sock.getsockname()
+        assert arrival.early == b""
+        arrival.leave()
+        arrival.sock.close()
         assert sock.recv(1) == b""
 
 
 def test_the_clients_own_request_is_understood(door: Door) -> None:
     key = new_key()
     with door.connect() as sock:
-        sock.sendall(upgrade_request("h:80", "/a?b=c", key, [("X-More", "1")]))
+        sock.sendall(upgrade_request("h:80", "/a?b=c", key))
         assert UpgradeResponse(key).feed(read_head(sock))
-        link = door.link()
-        link.leave()
-        link.sock.close()
+        arrival = door.arrival()
+        arrival.leave()
+        arrival.sock.close()
 
 
 def test_early_bytes_are_kept(door: Door) -> None:
     early = os.urandom(5000) + b"\r\n\r\n" + PLAIN
     with door.connect() as sock:
         sock.sendall(request() + early)
-        link = door.link()
-        assert link.early + receive(link.sock, len(early) - len(link.early)) == early
-        link.leave()
-        link.sock.close()
+        arrival = door.arrival()
+        assert arrival.early + receive(arrival.sock, len(early) - len(arrival.early)) == early
+        arrival.leave()
+        arrival.sock.close()
 
 
 @pytest.mark.parametrize("tail", [b"", b"EARLY"])
@@ -140,10 +141,10 @@ def test_a_head_may_come_in_any_two_parts(loop: str, tail: bytes) -> None:
                 sock.sendall(whole[:cut])
                 sock.sendall(whole[cut:] + tail)
                 assert read_head(sock).startswith(b"HTTP/1.1 101 ")
-                link = door.link()
-                assert link.early + receive(link.sock, len(tail) - len(link.early)) == tail
-                link.leave()
-                link.sock.close()
+                arrival = door.arrival()
+                assert arrival.early + receive(arrival.sock, len(tail) - len(arrival.early)) == tail
+                arrival.leave()
+                arrival.sock.close()
         assert door.gate.inside == 0
 
 
@@ -153,27 +154,27 @@ def test_a_head_may_come_byte_by_byte(door: Door) -> None:
         for byte in request():
             sock.sendall(bytes([byte]))
         assert read_head(sock).startswith(b"HTTP/1.1 101 ")
-        link = door.link()
-        link.leave()
-        link.sock.close()
+        arrival = door.arrival()
+        arrival.leave()
+        arrival.sock.close()
 
 
 def test_what_comes_behind_the_answer_goes_to_the_link_alone(door: Door) -> None:
     with door.connect() as sock:
         sock.sendall(request())
         read_head(sock)
-        link = door.link()
+        arrival = door.arrival()
         for data in (PLAIN, b"\x00\xff" * 100):
             sock.sendall(data)
-            assert receive(link.sock, len(data)) == data
-        link.sock.sendall(b"back")
+            assert receive(arrival.sock, len(data)) == data
+        arrival.sock.sendall(b"back")
         assert receive(sock, 4) == b"back"
         sock.shutdown(socket.SHUT_WR)
-        assert link.sock.recv(1) == b""
-        link.sock.sendall(b"half")
+        assert arrival.sock.recv(1) == b""
+        arrival.sock.sendall(b"half")
         assert receive(sock, 4) == b"half"
-        link.leave()
-        link.sock.close()
+        arrival.leave()
+        arrival.sock.close()
 
 
 def test_eight_mebibytes_are_echoed_unharmed(door: Door) -> None:
@@ -181,10 +182,10 @@ def test_eight_mebibytes_are_echoed_unharmed(door: Door) -> None:
     with door.connect() as sock:
         sock.sendall(request() + data[:100])
         read_head(sock)
-        link = door.link()
+        arrival = door.arrival()
         threads = [
             threading.Thread(target=sock.sendall, args=(data[100:],)),
-            threading.Thread(target=echo, args=(link,)),
+            threading.Thread(target=echo, args=(arrival,)),
         ]
         for thread in threads:
             thread.start()
@@ -200,12 +201,12 @@ def test_eight_mebibytes_are_echoed_unharmed(door: Door) -> None:
     assert digest.digest() == hashlib.sha256(data).digest()
 
 
-def echo(link: Any) -> None:
-    link.leave()
-    link.sock.sendall(link.early)
-    while data := link.sock.recv(65536):
-        link.sock.sendall(data)
-    link.sock.close()
+def echo(arrival: Any) -> None:
+    arrival.leave()
+    arrival.sock.sendall(arrival.early)
+    while data := arrival.sock.recv(65536):
+        arrival.sock.sendall(data)
+    arrival.sock.close()
 
 
 def test_a_tunnel_may_follow_an_answered_request(door: Door) -> None:
@@ -215,11 +216,11 @@ def test_a_tunnel_may_follow_an_answered_request(door: Door) -> None:
         assert receive(sock, 2) == b"/x"
         sock.sendall(request())
         assert read_head(sock).startswith(b"HTTP/1.1 101 ")
-        link = door.link()
+        arrival = door.arrival()
         sock.sendall(b"on")
-        assert receive(link.sock, 2) == b"on"
-        link.leave()
-        link.sock.close()
+        assert receive(arrival.sock, 2) == b"on"
+        arrival.leave()
+        arrival.sock.close()
 
 
 def test_a_tunnel_outlives_the_server(loop: str) -> None:
@@ -227,9 +228,9 @@ def test_a_tunnel_outlives_the_server(loop: str) -> None:
         sock = door.connect()
         sock.sendall(request())
         read_head(sock)
-        link = door.link()
-    with sock, link.sock:
-        link.sock.sendall(b"x")
+        arrival = door.arrival()
+    with sock, arrival.sock:
+        arrival.sock.sendall(b"x")
         assert sock.recv(1) == b"x"
 
 
@@ -274,9 +275,9 @@ def test_a_body_of_no_length_is_none(door: Door) -> None:
     with door.connect() as sock:
         sock.sendall(request(Content_Length="0"))
         assert read_head(sock).startswith(b"HTTP/1.1 101 ")
-        link = door.link()
-        link.leave()
-        link.sock.close()
+        arrival = door.arrival()
+        arrival.leave()
+        arrival.sock.close()
 
 
 def test_an_upgrade_behind_a_pending_request_is_dropped(door: Door) -> None:
@@ -417,13 +418,13 @@ def test_a_link_counts_until_it_leaves(loop: str) -> None:
     with open_door(app, loop, gate) as door, door.connect() as sock:
         sock.sendall(request())
         read_head(sock)
-        link = door.link()
+        arrival = door.arrival()
         with door.connect() as second:
             assert read_all(second).startswith(b"HTTP/1.1 503 ")
-        link.leave()
-        link.leave()
+        arrival.leave()
+        arrival.leave()
         assert gate.inside == 0
-        link.sock.close()
+        arrival.sock.close()
 
 
 def test_a_client_that_goes_frees_its_place(loop: str) -> None:
@@ -447,7 +448,7 @@ def test_nothing_stays_open(door: Door) -> None:
         with door.connect() as sock:
             sock.sendall(request())
             read_head(sock)
-            link = door.link()
-            link.leave()
-            link.sock.close()
+            arrival = door.arrival()
+            arrival.leave()
+            arrival.sock.close()
     until(lambda: descriptors() <= before)

@@ -253,7 +253,7 @@ def test_the_limit_is_raised_by_admission_and_no_further_than_the_document_says(
     async def body(pump: Pump) -> None:
         with session(pump, client=client, admitted=False) as side:
             assert side.link.record_limit == BEFORE_ADMISSION
-            side.link.set_record_limit(2 * RECORD_MAX)
+            side.link.admit_peer()
             assert side.link.record_limit == RECORD_MAX
             await ask(lambda: side.peer.send(plaintext_of(RECORD_MAX)))
             await side.goes_on()
@@ -1023,8 +1023,7 @@ class Echo(Session):
     """Sends every message back."""
 
     def __init__(self, pump: Pump, *, client: bool) -> None:
-        initiator, responder = key_pair_for(client, "aegis256")
-        mine, theirs = (initiator, responder) if client else (responder, initiator)
+        mine, theirs = key_pair_for(client, "aegis256")
         near, far = socket.socketpair()
         super().__init__(pump, near, mine, client=client)
         self.peer = WirePeer(far, theirs, client=not client)
@@ -1090,7 +1089,7 @@ def test_a_session_ends_when_more_than_a_mebibyte_of_answers_waits(client: bool,
         session = Echo(pump, client=client)
         with contextlib.closing(session.peer):
             session.link.start()
-            session.link.set_record_limit(RECORD_MAX)
+            session.link.admit_peer()
             message = msgpack.packb({"type": "x"})
             count = CONTROLS_UNSENT // (len(message) + MESSAGE_COST) + more
             await ask(lambda: session.peer.send(frame(0, CONTROL, message) * count))  # one record: all come at once

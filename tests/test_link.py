@@ -1,7 +1,6 @@
 """A session's upkeep against a peer that answers, falls silent, or never reads."""
 
 import asyncio
-import socket
 import struct
 import time
 from collections.abc import Awaitable, Callable
@@ -12,7 +11,7 @@ from rport import link as upkeep
 from rport._pump import Pump
 from rport.errors import LinkLost
 from rport.link import Session
-from tests.support.wire import CLOSE, CONTROL, PING, PONG, WirePeer, frame, key_pair_for
+from tests.support.wire import CLOSE, CONTROL, PING, PONG, WirePeer, frame, key_pair_for, tcp_pair
 
 Body = Callable[[Session, WirePeer], Awaitable[None]]
 
@@ -27,12 +26,10 @@ class Listening(Session):
 def run(body: Body) -> None:
     async def main() -> None:
         pump = Pump(asyncio.get_running_loop())
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            near = socket.create_connection(listener.getsockname())
-            far, _ = listener.accept()
-        mine, theirs = key_pair_for(client=False, cipher="chacha20poly1305")[::-1]
+        near, far = tcp_pair()
+        mine, theirs = key_pair_for(client=False, cipher="chacha20poly1305")
         session = Listening(pump, near, mine, client=False)
-        session.link.set_record_limit(upkeep.RECORD_MAX)
+        session.link.admit_peer()
         session.link.start()
         peer = WirePeer(far, theirs, client=True)
         try:

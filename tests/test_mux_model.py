@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rport._mux import CIPHERS, Seal, constants
+from rport._mux import constants
 from rport._pump import Link, Listener, Pump, Target
+from rport._seal import CIPHERS, Seal
 from rport.errors import LinkLost, ProtocolError
 from tests.support.wire import (
     ACCEPT,
@@ -196,7 +197,7 @@ class Pair:
         self.links = self.server, self.client
         self.streams: list[Carried] = []
         for link in self.links:
-            link.set_record_limit(NUMBER["RECORD_MAX"])
+            link.admit_peer()
             link.start()
 
     def visit(self, refused: bool) -> None:

@@ -2,15 +2,15 @@
 
 import asyncio
 import contextlib
-import os
 import socket
 import struct
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
 from rport._pump import Listener, Pump, Target
 from rport.errors import LinkLost, ProtocolError
+from tests.support.programs import read_all
 from tests.support.wire import (
     ACCEPT,
     ACK,
@@ -26,34 +26,12 @@ from tests.support.wire import (
     RESET,
     WINDOW,
     WirePeer,
+    ask,
     frame,
     link_with_peer,
+    open_frame,
+    run,
 )
-
-Body = Callable[[Pump], Awaitable[None]]
-
-
-def run(body: Body) -> None:
-    """Run with a pump on a loop of its own; nothing may be left behind."""
-
-    async def main() -> None:
-        before = len(os.listdir("/proc/self/fd"))
-        pump = Pump(asyncio.get_running_loop())
-        try:
-            async with asyncio.timeout(60):
-                await body(pump)
-        finally:
-            pump.close()
-        await asyncio.sleep(0)
-        assert pump.buffers_out == 0
-        assert len(os.listdir("/proc/self/fd")) <= before + 1  # the pump's own poller lives as long as the pump
-
-    asyncio.run(main())
-
-
-async def ask(call: Callable[[], object]) -> object:
-    """A blocking call of the peer, while the loop runs."""
-    return await asyncio.to_thread(call)
 
 
 @contextlib.contextmanager
@@ -61,10 +39,6 @@ def target() -> Iterator[tuple[socket.socket, Target]]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(10)
         yield listener, Target([(*listener.getsockname(), 0)])
-
-
-def open_frame(stream: int, tunnel: int = 1, window: int = 262144) -> bytes:
-    return frame(stream, OPEN, struct.pack(">II", tunnel, window))
 
 
 BAD_FROM_SERVER = {
@@ -218,22 +192,15 @@ def test_dial_carries_early_data_and_both_ends() -> None:
             peer.send(open_frame(2), frame(2, DATA, b"early"), frame(2, FIN))
             sock, _ = await asyncio.to_thread(listener.accept)
             with sock:
-                assert await asyncio.to_thread(_read_all, sock) == b"early"
+                sock.settimeout(10)
+                assert await asyncio.to_thread(read_all, sock) == b"early"
                 sock.sendall(b"answer")
-            assert (await ask(lambda: peer.wait_for(ACCEPT)))[0] == 2  # type: ignore[index]
-            assert (await ask(lambda: peer.wait_for(DATA)))[2] == b"answer"  # type: ignore[index]
+            assert (await ask(lambda: peer.wait_for(ACCEPT)))[0] == 2
+            assert (await ask(lambda: peer.wait_for(DATA)))[2] == b"answer"
             await ask(lambda: peer.wait_for(FIN))
             assert link.busy() == 0
 
     run(body)
-
-
-def _read_all(sock: socket.socket) -> bytes:
-    sock.settimeout(10)
-    parts = []
-    while data := sock.recv(65536):
-        parts.append(data)
-    return b"".join(parts)
 
 
 def test_sender_stays_within_the_window() -> None:
@@ -247,12 +214,12 @@ def test_sender_stays_within_the_window() -> None:
                 sock.sendall(bytes(100_000))
                 got = 0
                 while got < 16384:
-                    got += len((await ask(lambda: peer.wait_for(DATA)))[2])  # type: ignore[index, arg-type]
+                    got += len((await ask(lambda: peer.wait_for(DATA)))[2])
                 assert got == 16384
                 peer.send(frame(0, PING, struct.pack(">Q", 1)))
-                assert (await ask(peer.receive))[1] == PONG  # type: ignore[index]
+                assert (await ask(peer.receive))[1] == PONG
                 peer.send(frame(2, WINDOW, struct.pack(">I", 100)))
-                assert len((await ask(lambda: peer.wait_for(DATA)))[2]) == 100  # type: ignore[index, arg-type]
+                assert len((await ask(lambda: peer.wait_for(DATA)))[2]) == 100
 
     run(body)
 
@@ -275,7 +242,7 @@ def test_server_refuses_streams_from_a_client() -> None:
         _, _, peer = link_with_peer(pump, client=False)
         with contextlib.closing(peer):
             peer.send(open_frame(1))
-            assert (await ask(lambda: peer.wait_for(REFUSE)))[0] == 1  # type: ignore[index]
+            assert (await ask(lambda: peer.wait_for(REFUSE)))[0] == 1
 
     run(body)
 
@@ -287,9 +254,9 @@ def test_visitor_is_reset_when_refused_and_the_owner_is_told() -> None:
         where = listener.getsockname()
         gate = Listener(link, listener.detach(), 5)
         with contextlib.closing(peer), socket.create_connection(where) as visitor:
-            stream, _, payload = await ask(lambda: peer.wait_for(OPEN))  # type: ignore[misc]
-            assert struct.unpack(">II", payload)[0] == 5  # type: ignore[has-type]
-            peer.send(frame(stream, REFUSE, b"\4nobody there"))  # type: ignore[has-type]
+            stream, _, payload = await ask(lambda: peer.wait_for(OPEN))
+            assert struct.unpack(">II", payload)[0] == 5
+            peer.send(frame(stream, REFUSE, b"\4nobody there"))
             visitor.settimeout(10)
             with pytest.raises(ConnectionResetError):
                 await asyncio.to_thread(visitor.recv, 1)
@@ -306,7 +273,7 @@ def test_a_lost_link_resets_its_visitors() -> None:
         where = listener.getsockname()
         Listener(link, listener.detach(), 5)
         with socket.create_connection(where) as visitor:
-            stream = (await ask(lambda: peer.wait_for(OPEN)))[0]  # type: ignore[index]
+            stream = (await ask(lambda: peer.wait_for(OPEN)))[0]
             peer.send(frame(stream, ACCEPT, struct.pack(">I", 262144)), frame(stream, DATA, b"half a"))
             visitor.settimeout(10)
             assert await asyncio.to_thread(visitor.recv, 6) == b"half a"

@@ -6,18 +6,16 @@ from hypothesis import strategies as st
 
 from rport.remote import Remote
 from rport.server.gate import Gate, source_of
-from rport.server.registry import Registry, Session, Tunnel
+from rport.server.registry import Entry, Registry, Tunnel
 
 
-def make_session(number: int, identity: str = "", *tunnels: Tunnel) -> Session:
-    return Session(
+def make_entry(number: int, identity: str = "", *tunnels: Tunnel) -> Entry:
+    return Entry(
         id=f"{number:064x}",
-        number=number,
         version="0.1.0",
         address=f"192.0.2.1:{number}",
-        user=None,
+        user="",
         identity=identity or f"identity {number}",
-        connected_at=0.0,
         tunnels={tunnel.id: tunnel for tunnel in tunnels},
     )
 
@@ -28,7 +26,7 @@ def make_tunnel(lhost: str, lport: int, port: int = 0) -> Tunnel:
 
 def test_sessions_are_listed_in_the_order_in_which_they_came() -> None:
     registry = Registry()
-    first, second = make_session(1), make_session(2)
+    first, second = make_entry(1), make_entry(2)
     registry.add(first)
     registry.add(second)
     assert registry.list() == [first, second]
@@ -41,7 +39,7 @@ def test_sessions_are_listed_in_the_order_in_which_they_came() -> None:
 
 def test_removing_twice_does_nothing() -> None:
     registry = Registry()
-    registry.add(make_session(1))
+    registry.add(make_entry(1))
     registry.remove(f"{1:064x}")
     registry.remove(f"{1:064x}")
     assert not registry.list()
@@ -49,7 +47,7 @@ def test_removing_twice_does_nothing() -> None:
 
 def test_a_successor_keeps_the_identity_when_the_dead_session_goes() -> None:
     registry = Registry()
-    dead, alive = make_session(1, "same"), make_session(2, "same")
+    dead, alive = make_entry(1, "same"), make_entry(2, "same")
     registry.add(dead)
     registry.add(alive)
     registry.remove(dead.id)
@@ -74,7 +72,7 @@ def test_a_successor_keeps_the_identity_when_the_dead_session_goes() -> None:
 def test_a_holder_is_found_where_the_addresses_overlap(held: str, wanted: str, clash: bool) -> None:
     registry = Registry()
     tunnel = make_tunnel(held, 2222)
-    session = make_session(1, "", tunnel)
+    session = make_entry(1, "", tunnel)
     registry.add(session)
     assert registry.holder_of(wanted, 2222) == ((session, tunnel) if clash else None)
     assert registry.holder_of(wanted, 2223) is None
@@ -83,7 +81,7 @@ def test_a_holder_is_found_where_the_addresses_overlap(held: str, wanted: str, c
 def test_a_holder_is_found_by_the_real_port() -> None:
     registry = Registry()
     tunnel = make_tunnel("0.0.0.0", 0, port=40001)
-    registry.add(make_session(1, "", tunnel))
+    registry.add(make_entry(1, "", tunnel))
     assert registry.holder_of("0.0.0.0", 0) is None
     found = registry.holder_of("0.0.0.0", 40001)
     assert found is not None
@@ -91,7 +89,7 @@ def test_a_holder_is_found_by_the_real_port() -> None:
 
 
 def test_an_identity_is_not_shown() -> None:
-    assert "hidden" not in repr(make_session(1, "hidden"))
+    assert "hidden" not in repr(make_entry(1, "hidden"))
 
 
 def test_the_gate_bounds_one_source() -> None:

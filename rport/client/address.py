@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 
 from rport.errors import UsageError
-from rport.remote import PORT_MAX, clean_host
+from rport.remote import PORT_MAX, clean_host, host_port, is_port
 
 DEFAULT_PORT = 80
 
@@ -24,8 +24,7 @@ class Address:
 
     @property
     def netloc(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
+        return host_port(self.host, self.port)
 
     def __str__(self) -> str:
         return f"ws://{self.netloc}"
@@ -78,7 +77,7 @@ def _host(ipv6: str | None, name: str) -> str:
 
 
 def _port(text: str) -> int:
-    if not (text.isascii() and text.isdecimal()) or len(text) > 5 or not 1 <= int(text) <= PORT_MAX:
+    if not is_port(text):
         raise ValueError(f"the port must be a number from 1 to {PORT_MAX}")
     return int(text)
 

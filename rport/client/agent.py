@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rport import __version__, control, known_servers
-from rport._mux import preferred_ciphers
 from rport._pump import Conn, Pump, Target
+from rport._seal import preferred_ciphers
 from rport.client.address import Address
 from rport.client.dial import Dialled, dial
 from rport.client.policy import Rule, dialled_host, refusal
@@ -27,16 +27,17 @@ from rport.errors import (
     UsageError,
 )
 from rport.keys import fingerprint, fingerprint_matches
-from rport.link import CLOSE_GOING_DOWN, CLOSE_OK, KEEPALIVE, RECORD_MAX, Session
-from rport.remote import Remote
+from rport.link import CLOSE_GOING_DOWN, CLOSE_OK, KEEPALIVE, TUNNEL_MAX, Session
+from rport.remote import PORT_MAX, Remote
 
 WELCOME_TIMEOUT = 20.0  # seconds from the handshake to the server's answer; it may be checking a slow password hash
-RETRY_START = 0.1
-STABLE = 5.0  # seconds after which a session counts as good and the backoff starts over: a link that is lost every
-# minute is back at once each time, a server that throws everybody out is not asked ten times a second
+RETRY_START = 0.1  # seconds before the first retry
+# Seconds after which a session counts as good and the backoff starts over: a link that is lost every minute is back at
+# once each time, a server that throws everybody out is not asked ten times a second.
+STABLE = 5.0
+REMOTES_MAX = 200  # a hello with so many fits into a control message, even where all target names have full length
 PORT_RETRY_MAX = 5.0  # seconds between tries for a port that somebody else holds
-CODE_FORBIDDEN = 7
-CODE_NAME = 8
+CODE_NAME = 8  # PROTOCOL.md, section 7
 
 log = logging.getLogger("rport")
 
@@ -76,9 +77,10 @@ class ClientSession(Session):
         self._names: dict[int, tuple[str, int]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._waits: dict[int, float] = {}
-        self.link.set_record_limit(RECORD_MAX)
+        self.link.admit_peer()  # the handshake has proved its key
 
     def hello(self, identity: str) -> None:
+        """Queue the hello; `identity` is the same for all sessions of this process."""
         message: dict[str, object] = {
             "type": "hello",
             "version": __version__,
@@ -99,8 +101,6 @@ class ClientSession(Session):
             self._on_tunnel(message)
         elif kind == "offer":
             self._on_offer(message)
-        elif kind == "withdraw":
-            self.link.drop_target(control.get_int(message, "id", 1, 2**32 - 1))
 
     def _on_welcome(self, message: control.Message) -> None:
         if not self.welcomed.done():
@@ -118,7 +118,7 @@ class ClientSession(Session):
         remote = self.options.remotes[ref]
         if "error" in message:
             if self.picked.pop(ref, None) is not None:  # taken meanwhile: any other will do
-                self.send({"type": "declare", "ref": ref, "remote": self._wanted(ref)})
+                self._declare(ref)
                 return
             wait = min(self._waits.get(ref, RETRY_START / 2) * 2, PORT_RETRY_MAX)
             self._waits[ref] = wait
@@ -126,14 +126,17 @@ class ClientSession(Session):
             self._spawn(self._declare_again(ref, wait * jitter(0.8, 1.2)))
             return
         self._waits.pop(ref, None)
-        port = control.get_int(message, "lport", 1, 65535)
+        port = control.get_int(message, "lport", 1, PORT_MAX)
         if not remote.lport:
             self.picked[ref] = port
-        self._serve(control.get_int(message, "id", 1, 2**32 - 1), dialled_host(remote), remote.rport)
+        self._serve(control.get_int(message, "id", 1, TUNNEL_MAX), dialled_host(remote), remote.rport)
         log.info("Tunnel %s", Remote(remote.lhost, port, dialled_host(remote), remote.rport))
 
     async def _declare_again(self, ref: int, wait: float) -> None:
         await asyncio.sleep(wait)
+        self._declare(ref)
+
+    def _declare(self, ref: int) -> None:
         self.send({"type": "declare", "ref": ref, "remote": self._wanted(ref)})
 
     def _wanted(self, ref: int) -> dict[str, object]:
@@ -143,7 +146,7 @@ class ClientSession(Session):
 
     def _on_offer(self, message: control.Message) -> None:
         """A tunnel that somebody asked for at the server: this client's own rules decide."""
-        number = control.get_int(message, "id", 1, 2**32 - 1)
+        number = control.get_int(message, "id", 1, TUNNEL_MAX)
         remote = Remote.from_wire(message.get("remote"))
         host = dialled_host(remote)
         reason = refusal(self.options.allow, host, remote.rport)
@@ -204,6 +207,7 @@ class Agent:
         self._hurry = asyncio.Event()
 
     def stop(self) -> None:
+        """Let run() return after an orderly CLOSE."""
         self._stop.set()
         self._hurry.set()
 
@@ -244,30 +248,11 @@ class Agent:
                 task.cancel()
 
     async def _session(self, pump: Pump) -> RportError | None:
-        address = self.options.address
-        log.info("Connecting to %s", address)
         try:
-            started = time.monotonic()
-            dialled = await dial(address, self._ciphers, self._resolver)
-            latency = time.monotonic() - started
-            log.debug("Handshake done, %s", dialled.keys.cipher)
-            try:
-                self._check_fingerprint(dialled)
-            except BaseException:
-                dialled.sock.close()
-                raise
-            session = ClientSession(pump, dialled, self.options, self._picked, self._resolver)
-            session.hello(self.identity)
-            session.link.start(dialled.early)
-            async with asyncio.timeout(WELCOME_TIMEOUT):
-                await asyncio.shield(session.welcomed)
-        except TimeoutError:
-            session.link.abort(None)
-            return ConnectError(f"{address.netloc} did not answer the hello within {WELCOME_TIMEOUT:g} s")
+            session = await self._connect(pump)
         except RportError as error:
             return error
         self.session = session
-        log.info("Connected (Latency %.1fms)", latency * 1000)
         session.start_keepalive(self.options.keepalive)
         connected = time.monotonic()
         await session.ended.wait()
@@ -279,6 +264,31 @@ class Agent:
         else:
             log.warning("Disconnected: %s", session.error or text or "the server ended the session")
         return None
+
+    async def _connect(self, pump: Pump) -> ClientSession:
+        """Dial, shake hands, say hello; a session that was welcomed. Raises RportError."""
+        address = self.options.address
+        log.info("Connecting to %s", address)
+        started = time.monotonic()
+        dialled = await dial(address, self._ciphers, self._resolver)
+        latency = time.monotonic() - started
+        log.debug("Handshake done, %s", dialled.keys.cipher)
+        try:
+            self._check_fingerprint(dialled)
+        except BaseException:
+            dialled.sock.close()
+            raise
+        session = ClientSession(pump, dialled, self.options, self._picked, self._resolver)
+        session.hello(self.identity)
+        session.link.start(dialled.early)
+        try:
+            async with asyncio.timeout(WELCOME_TIMEOUT):
+                await asyncio.shield(session.welcomed)
+        except TimeoutError:
+            session.link.abort(None)
+            raise ConnectError(f"{address.netloc} did not answer the hello within {WELCOME_TIMEOUT:g} s") from None
+        log.info("Connected (Latency %.1fms)", latency * 1000)
+        return session
 
     def _check_fingerprint(self, dialled: Dialled) -> None:
         public = dialled.keys.remote_static

@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _options(words: Namespace) -> "Options":
     # imported here so that --help answers at once
     from rport.client.address import parse_address
-    from rport.client.agent import Options
+    from rport.client.agent import REMOTES_MAX, RETRY_START, Options
     from rport.client.policy import Rule
     from rport.duration import parse_duration
     from rport.keys import parse_fingerprint
@@ -83,11 +83,11 @@ def _options(words: Namespace) -> "Options":
         password=password,
         keepalive=read(parse_duration, words.keepalive, "--keepalive"),
         max_retry_count=read(_parse_count, words.max_retry_count, "--max-retry-count"),
-        max_retry_interval=max(read(parse_duration, words.max_retry_interval, "--max-retry-interval"), 0.1),
+        max_retry_interval=max(read(parse_duration, words.max_retry_interval, "--max-retry-interval"), RETRY_START),
         allow=[Rule.parse(text) for text in words.allow],
     )
-    if len(options.remotes) > 200:
-        raise UsageError(f"{len(options.remotes)} remotes given; one client carries at most 200")
+    if len(options.remotes) > REMOTES_MAX:
+        raise UsageError(f"{len(options.remotes)} remotes given; one client carries at most {REMOTES_MAX}")
     return options
 
 

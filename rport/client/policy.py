@@ -4,7 +4,7 @@ import ipaddress
 from dataclasses import dataclass
 
 from rport.errors import UsageError
-from rport.remote import Remote, clean_host
+from rport.remote import Remote, clean_host, host_port, is_port
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,12 @@ class Rule:
             host = clean_host(host.removeprefix("[").removesuffix("]"))
         except ValueError:
             host = ""
-        if not colon or not host or "*" in host or not (port == "*" or _is_port(port)):
+        if not colon or not host or "*" in host or not (port == "*" or is_port(port)):
             raise UsageError(f"--allow {text!r}: give HOST:PORT, HOST:*, a network such as 10.0.0.0/8, or any")
         return cls(text, host=_plain(host), port=None if port == "*" else int(port))
 
     def allows(self, host: str, port: int) -> bool:
+        """A name is not resolved for it: a network allows addresses alone."""
         if self.network is not None:
             try:
                 return ipaddress.ip_address(host) in self.network
@@ -43,10 +44,6 @@ class Rule:
         if self.host is None:
             return True
         return self.host == _plain(host) and self.port in (None, port)
-
-
-def _is_port(text: str) -> bool:
-    return text.isascii() and text.isdecimal() and len(text) <= 5 and 0 < int(text) < 65536
 
 
 def _plain(host: str) -> str:
@@ -74,5 +71,5 @@ def refusal(rules: list[Rule], host: str, port: int) -> str | None:
         pass
     if any(rule.allows(name, port) for rule in rules):
         return None
-    shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    shown = host_port(host, port)
     return f"{shown} is not on this client's loopback and no --allow rule covers it; to dial it, add --allow {shown}"

@@ -16,6 +16,7 @@ import uvicorn
 from rport import __version__, keys, logs
 from rport.cli import Parser, complain, lookup, parse_login, read, run, state_dir
 from rport.errors import UsageError
+from rport.remote import PORT_MAX, host_port, is_port
 from rport.server import ports
 from rport.server.api import create_app
 from rport.server.errors import PortUnavailable
@@ -71,14 +72,14 @@ def _listen(words: Namespace) -> socket.socket:
     number = read(_parse_port, "8080" if port is None else port, port_source)
     host = "0.0.0.0" if host is None else host.removeprefix("[").removesuffix("]")
     try:
-        return ports.bind(host, number)
+        return ports.listen(host, number)
     except PortUnavailable as error:
         raise UsageError(f"{error}; choose another with {port_source} or {host_source}") from None
 
 
 def _parse_port(text: str) -> int:
-    if not (text.isascii() and text.isdecimal()) or len(text) > 5 or int(text) > 65535:
-        raise UsageError(f"port {text!r}: give a number from 0 to 65535")
+    if not is_port(text, lowest=0):
+        raise UsageError(f"port {text!r}: give a number from 0 to {PORT_MAX}")
     return int(text)
 
 
@@ -87,7 +88,7 @@ async def serve(sock: socket.socket, pair: keys.KeyPair, auth: tuple[str, str] |
     service = Service(pair, auth)
     config = uvicorn.Config(
         create_app(service),
-        http=make_protocol(service.on_link),
+        http=make_protocol(service.on_arrival),
         ws="none",
         lifespan="off",
         log_config=None,
@@ -98,12 +99,11 @@ async def serve(sock: socket.socket, pair: keys.KeyPair, auth: tuple[str, str] |
     )
     server: Any = uvicorn.Server(config)
     server.capture_signals = contextlib.nullcontext  # ours drain first
-    host, port = sock.getsockname()[:2]
     log.info("rportd %s", __version__)
     log.info("Fingerprint %s", keys.fingerprint(pair.public))
     if auth is None:
         log.warning("No login configured: every client is let in; set one with --auth or RPORT_AUTH")
-    log.info("Listening on %s:%d...", f"[{host}]" if ":" in host else host, port)
+    log.info("Listening on %s...", host_port(*sock.getsockname()[:2]))
     stopping = asyncio.get_running_loop().create_task(_stop_on_signal(service, server))
     try:
         await server.serve(sockets=[sock])

@@ -1,8 +1,9 @@
 """The front door: one port for the API and the tunnel (PROTOCOL.md, section 2).
 
 uvicorn parses HTTP and runs the API. An upgrade to the tunnel is taken away from it: a duplicate of the socket's
-descriptor and the bytes that came behind the request head go to `on_link`; uvicorn's transport ends without a shutdown.
-Whatever comes before a whole head is bounded: its size, its number of headers, its time, and how many are waiting.
+descriptor and the bytes that came behind the request head go to `on_arrival`; uvicorn's transport ends without a
+shutdown. Whatever comes before a whole head is bounded: its size, its number of headers, its time, and how many are
+waiting.
 """
 
 import asyncio
@@ -21,7 +22,7 @@ from rport.server.gate import ADMISSION_TIMEOUT, Gate
 from rport.server.upgrade import Arrival, Refusal, names_websocket, wants_websocket, websocket_key
 from rport.websocket import HEAD_MAX, HEADERS_MAX, upgrade_response
 
-OnLink = Callable[[Arrival], None]
+OnArrival = Callable[[Arrival], None]
 
 log = logging.getLogger("rport")
 
@@ -34,16 +35,17 @@ class _Part(enum.Enum):
     BODY = enum.auto()
 
 
-def make_protocol(on_link: OnLink, gate: Gate | None = None, timeout: float = ADMISSION_TIMEOUT) -> type[Any]:
-    """uvicorn's `http=` class whose tunnels go to `on_link`. `timeout` in seconds."""
-    members = {"on_link": staticmethod(on_link), "gate": Gate() if gate is None else gate, "admission_timeout": timeout}
+def make_protocol(on_arrival: OnArrival, gate: Gate | None = None, timeout: float = ADMISSION_TIMEOUT) -> type[Any]:
+    """uvicorn's `http=` class whose tunnels go to `on_arrival`. `timeout` in seconds."""
+    gate = Gate() if gate is None else gate
+    members = {"on_arrival": staticmethod(on_arrival), "gate": gate, "admission_timeout": timeout}
     return type("FrontDoor", (RportHttp,), members)
 
 
 class RportHttp(HttpToolsProtocol):
     """HTTP by uvicorn; limits and the upgrade by us."""
 
-    on_link: OnLink
+    on_arrival: OnArrival
     gate: Gate
     admission_timeout: float
 
@@ -184,7 +186,7 @@ class RportHttp(HttpToolsProtocol):
         with contextlib.suppress(OSError):
             sent = sock.send(answer)
         if sent == len(answer):
-            self.on_link(Arrival(sock, early, self._peer, self._deadline, self._leave))
+            self.on_arrival(Arrival(sock, early, self._peer, self._deadline, self._leave))
         else:  # gone, or its window is closed to the very first bytes
             sock.close()
             self._leave()

@@ -4,14 +4,15 @@ import errno
 import ipaddress
 import socket
 
+from rport.remote import host_port
 from rport.server.errors import PortUnavailable
 
 BACKLOG = 1024  # visitors that wait for accept; the kernel caps it at somaxconn
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """A bound socket that does not listen yet. Raises PortUnavailable with the reason in words."""
-    where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; nobody accepts yet. Raises PortUnavailable with the reason in words."""
+    where = host_port(host, port)
     try:
         address = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
     except ValueError:

@@ -16,54 +16,52 @@ class Tunnel:
 
 
 @dataclass
-class Session:
-    """One admitted client. `id` is 64 hex digits, `connected_at` seconds since the epoch."""
+class Entry:
+    """An admitted session, as the API knows it. `id` is 64 hex digits, `user` empty without a login."""
 
     id: str
-    number: int
     version: str
     address: str
-    user: str | None
+    user: str
     identity: str = field(repr=False)
-    connected_at: float
     tunnels: dict[int, Tunnel] = field(default_factory=dict)
 
 
 class Registry:
-    """Sessions by id."""
+    """Entries by id and by identity."""
 
     def __init__(self) -> None:
-        self._sessions: dict[str, Session] = {}
-        self._identities: dict[str, Session] = {}
+        self._entries: dict[str, Entry] = {}
+        self._identities: dict[str, Entry] = {}
 
     def __len__(self) -> int:
-        return len(self._sessions)
+        return len(self._entries)
 
-    def add(self, session: Session) -> None:
-        self._sessions[session.id] = session
-        self._identities[session.identity] = session
+    def add(self, entry: Entry) -> None:
+        self._entries[entry.id] = entry
+        self._identities[entry.identity] = entry
 
     def remove(self, session_id: str) -> None:
-        session = self._sessions.pop(session_id, None)
-        if session is not None and self._identities.get(session.identity) is session:
-            del self._identities[session.identity]
+        entry = self._entries.pop(session_id, None)
+        if entry is not None and self._identities.get(entry.identity) is entry:
+            del self._identities[entry.identity]
 
-    def get(self, session_id: str) -> Session | None:
-        return self._sessions.get(session_id)
+    def get(self, session_id: str) -> Entry | None:
+        return self._entries.get(session_id)
 
-    def list(self) -> list[Session]:
+    def list(self) -> list[Entry]:
         """In the order in which they came."""
-        return [*self._sessions.values()]
+        return [*self._entries.values()]
 
-    def find_by_identity(self, identity: str) -> Session | None:
+    def find_by_identity(self, identity: str) -> Entry | None:
         return self._identities.get(identity)
 
-    def holder_of(self, lhost: str, lport: int) -> tuple[Session, Tunnel] | None:
+    def holder_of(self, lhost: str, lport: int) -> tuple[Entry, Tunnel] | None:
         """Whose tunnel stands in the way of listening there; a wildcard address meets every address of its family."""
-        for session in self._sessions.values():
-            for tunnel in session.tunnels.values():
+        for entry in self._entries.values():
+            for tunnel in entry.tunnels.values():
                 if tunnel.port == lport and _overlap(tunnel.remote.lhost, lhost):
-                    return session, tunnel
+                    return entry, tunnel
         return None
 
 

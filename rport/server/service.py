@@ -2,11 +2,12 @@
 
 import asyncio
 import contextlib
+import itertools
 import logging
 
 from rport import __version__
-from rport._mux import preferred_ciphers
 from rport._pump import Pump
+from rport._seal import preferred_ciphers
 from rport.errors import LinkLost, ProtocolError
 from rport.handshake import MESSAGE_MAX, Responder
 from rport.keys import KeyPair
@@ -36,13 +37,13 @@ class Service:
         self.draining = False
         self.pump = Pump(asyncio.get_running_loop())
         self._sessions: dict[str, ServerSession] = {}
-        self._numbers = 0
+        self.numbers = itertools.count(1)  # of sessions, for the log
         self._tasks: set[asyncio.Task[None]] = set()
         self._ciphers = preferred_ciphers()
 
     # --- the way in ----------------------------------------------------------------------------------------------
 
-    def on_link(self, arrival: Arrival) -> None:
+    def on_arrival(self, arrival: Arrival) -> None:
         """The front door hands over an upgraded connection."""
         task = asyncio.get_running_loop().create_task(self._welcome(arrival))
         self._tasks.add(task)
@@ -80,27 +81,26 @@ class Service:
 
     # --- the table -----------------------------------------------------------------------------------------------
 
-    def next_number(self) -> int:
-        self._numbers += 1
-        return self._numbers
-
     def admit(self, session: ServerSession) -> None:
-        assert session.record is not None
-        self._sessions[session.record.id] = session
-        self.registry.add(session.record)
+        """Its hello was accepted: the API sees it."""
+        assert session.entry is not None
+        self._sessions[session.entry.id] = session
+        self.registry.add(session.entry)
 
     def dismiss(self, session: ServerSession) -> None:
-        assert session.record is not None
-        self._sessions.pop(session.record.id, None)
-        self.registry.remove(session.record.id)
+        assert session.entry is not None
+        self._sessions.pop(session.entry.id, None)
+        self.registry.remove(session.entry.id)
 
     def by_identity(self, identity: str, user: str) -> ServerSession | None:
+        """The session of the same client and login, whose place a new one takes."""
         found = self.registry.find_by_identity(identity)
-        if found is None or (found.user or "") != user:
+        if found is None or found.user != user:
             return None
         return self._sessions.get(found.id)
 
     def holder(self, lhost: str, lport: int) -> tuple[ServerSession, registry.Tunnel] | None:
+        """Whose tunnel stands in the way of listening there."""
         found = self.registry.holder_of(lhost, lport)
         return (self._sessions[found[0].id], found[1]) if found is not None else None
 

@@ -2,18 +2,18 @@
 
 import asyncio
 import hmac
+import itertools
 import logging
 import secrets
 import socket
-import time
 from typing import TYPE_CHECKING
 
 from rport import __version__, control
 from rport._pump import Listener, Pump
 from rport.errors import ProtocolError
 from rport.handshake import HandshakeResult
-from rport.link import CLOSE_REFUSED, CLOSE_REPLACED, KEEPALIVE, RECORD_MAX, Session
-from rport.remote import Remote
+from rport.link import CLOSE_REFUSED, CLOSE_REPLACED, KEEPALIVE, TUNNEL_MAX, Session
+from rport.remote import Remote, host_port
 from rport.server import ports, registry
 from rport.server.errors import NotAllowed, PortUnavailable, TunnelExists
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rport.server.service import Service
 
 TUNNELS_MAX = 256  # per session; a control message holds no more
+VERSION_SHOWN = 64  # characters of the client's version
 ANSWER_TIMEOUT = 10.0  # seconds for a client to say whether it serves an offered tunnel
 
 log = logging.getLogger("rport")
@@ -35,15 +36,15 @@ class ServerSession(Session):
         super().__init__(pump, sock, keys, client=False)
         self.service = service
         self.peer = peer
-        self.name = f"session#{service.next_number()}"
+        self.name = f"session#{next(service.numbers)}"
         self.admitted = asyncio.Event()
-        self.record: registry.Session | None = None
-        self._next_tunnel = 1
+        self.entry: registry.Entry | None = None
+        self._numbers = itertools.count(1)  # of tunnels
         self._listeners: dict[int, Listener] = {}
         self._answers: dict[int, asyncio.Future[str | None]] = {}
 
     def on_message(self, kind: str, message: control.Message) -> None:
-        if self.record is None:
+        if self.entry is None:
             if kind != "hello":
                 raise ProtocolError(f"{kind!r} before hello")
             self._on_hello(message)
@@ -51,7 +52,7 @@ class ServerSession(Session):
             ref = control.get_int(message, "ref", 0, TUNNELS_MAX - 1)
             self._declare(ref, Remote.from_wire(message.get("remote")))
         elif kind == "answer":
-            answer = self._answers.pop(control.get_int(message, "id", 1, 2**32 - 1), None)
+            answer = self._answers.pop(control.get_int(message, "id", 1, TUNNEL_MAX), None)
             if answer is not None and not answer.done():
                 answer.set_result(control.get_str(message, "error") if "error" in message else None)
 
@@ -71,24 +72,21 @@ class ServerSession(Session):
         if old is not None:
             log.info("%s: takes over from %s", self.name, old.name)
             old.yield_to_successor()
-        self.record = registry.Session(
-            id=secrets.token_hex(32),
-            number=int(self.name.partition("#")[2]),
-            version=version[:64],
-            address=f"[{self.peer[0]}]:{self.peer[1]}" if ":" in self.peer[0] else f"{self.peer[0]}:{self.peer[1]}",
-            user=user or None,
-            identity=identity,
-            connected_at=time.time(),
+        self._admit(
+            registry.Entry(secrets.token_hex(32), version[:VERSION_SHOWN], host_port(*self.peer), user, identity)
         )
-        self.link.set_record_limit(RECORD_MAX)
-        self.service.admit(self)
-        self.admitted.set()
-        self.send({"type": "welcome", "version": __version__, "session": self.record.id, "caps": []})
-        log.info("%s: Open (client %s, %s)", self.name, version[:64], self.record.address)
         for ref, remote in enumerate(remotes[:TUNNELS_MAX]):
             self._declare(ref, remote)
         self.start_keepalive(KEEPALIVE)
         return None
+
+    def _admit(self, entry: registry.Entry) -> None:
+        self.entry = entry
+        self.link.admit_peer()
+        self.service.admit(self)
+        self.admitted.set()
+        self.send({"type": "welcome", "version": __version__, "session": entry.id, "caps": []})
+        log.info("%s: Open (client %s, %s)", self.name, entry.version, entry.address)
 
     def _login(self, user: str, password: str) -> bool:
         auth = self.service.auth
@@ -107,7 +105,7 @@ class ServerSession(Session):
     def _declare(self, ref: int, remote: Remote) -> None:
         """A remote that the client declared: listen and say where, or say why not."""
         try:
-            tunnel = self._listen(remote, self._reserve(remote))
+            tunnel = self._listen(remote, self._reserve(remote), next(self._numbers))
         except (PortUnavailable, TunnelExists) as error:
             log.warning("%s: tunnel %s: %s", self.name, remote, error)
             self.send({"type": "tunnel", "ref": ref, "error": str(error)})
@@ -117,8 +115,7 @@ class ServerSession(Session):
     async def open_tunnel(self, remote: Remote) -> registry.Tunnel:
         """A tunnel asked for through the API. Raises TunnelExists, PortUnavailable, NotAllowed."""
         sock = self._reserve(remote)
-        number = self._next_tunnel
-        self._next_tunnel += 1
+        number = next(self._numbers)
         answer = self._answers[number] = asyncio.get_running_loop().create_future()
         try:
             shown = Remote(remote.lhost, sock.getsockname()[1], remote.rhost, remote.rport)
@@ -140,8 +137,8 @@ class ServerSession(Session):
         return self._listen(remote, sock, number)
 
     def _reserve(self, remote: Remote) -> socket.socket:
-        assert self.record is not None
-        if len(self.record.tunnels) >= TUNNELS_MAX:
+        assert self.entry is not None
+        if len(self.entry.tunnels) >= TUNNELS_MAX:
             raise PortUnavailable(f"this client has {TUNNELS_MAX} tunnels already")
         holder = self.service.holder(remote.lhost, remote.lport) if remote.lport else None
         if holder is not None:
@@ -149,17 +146,14 @@ class ServerSession(Session):
             if session is self and (tunnel.remote.rhost, tunnel.remote.rport) == (remote.rhost, remote.rport):
                 raise TunnelExists(f"{remote} is there already")
             raise PortUnavailable(f"port {remote.lport} is taken by another tunnel of {session.name}")
-        return ports.bind(remote.lhost, remote.lport)
+        return ports.listen(remote.lhost, remote.lport)
 
-    def _listen(self, remote: Remote, sock: socket.socket, number: int = 0) -> registry.Tunnel:
-        assert self.record is not None
-        if not number:
-            number = self._next_tunnel
-            self._next_tunnel += 1
+    def _listen(self, remote: Remote, sock: socket.socket, number: int) -> registry.Tunnel:
+        assert self.entry is not None
         port = sock.getsockname()[1]
         tunnel = registry.Tunnel(id=number, remote=remote, port=port)
         self._listeners[number] = Listener(self.link, sock.detach(), number)
-        self.record.tunnels[number] = tunnel
+        self.entry.tunnels[number] = tunnel
         log.info("%s: %s Listening", self.name, Remote(remote.lhost, port, remote.rhost, remote.rport))
         return tunnel
 
@@ -170,16 +164,16 @@ class ServerSession(Session):
 
     def yield_to_successor(self) -> None:
         """The same client is there on a new connection: its ports are free at once, whatever becomes of this one."""
-        assert self.record is not None
+        assert self.entry is not None
         self.stop_listening()
-        self.record.tunnels.clear()
+        self.entry.tunnels.clear()
         self.link.finish_session(CLOSE_REPLACED, "the same client connected again")
 
     # --- the end -------------------------------------------------------------------------------------------------
 
     def on_refused(self, tunnel: int, code: int, text: str) -> None:
-        record = self.record and self.record.tunnels.get(tunnel)
-        target = record.remote.target if record else f"tunnel {tunnel}"
+        found = self.entry and self.entry.tunnels.get(tunnel)
+        target = found.remote.target if found else f"tunnel {tunnel}"
         log.warning("%s: %s: connection refused: %s", self.name, target, text)
 
     def on_closed(self, error: Exception | None) -> None:
@@ -188,7 +182,7 @@ class ServerSession(Session):
             if not answer.done():
                 answer.set_result("the client is gone")
         self._answers.clear()
-        if self.record is not None:
+        if self.entry is not None:
             self.service.dismiss(self)
             reason = error or (self.goodbye[1] if self.goodbye else "ended by the server")
             log.info("%s: Closed (%s)", self.name, reason)

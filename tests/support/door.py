@@ -29,17 +29,17 @@ class Door:
 
     port: int
     gate: Gate
-    links: queue.Queue[Arrival] = field(default_factory=queue.Queue)
+    arrivals: queue.Queue[Arrival] = field(default_factory=queue.Queue)
 
     def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)
 
-    def link(self) -> Arrival:
-        return self.links.get(timeout=PATIENCE)
+    def arrival(self) -> Arrival:
+        return self.arrivals.get(timeout=PATIENCE)
 
-    def on_link(self, arrival: Arrival) -> None:
+    def on_arrival(self, arrival: Arrival) -> None:
         arrival.sock.settimeout(PATIENCE)  # blocking, so that a test can simply use it
-        self.links.put(arrival)
+        self.arrivals.put(arrival)
 
 
 @contextlib.contextmanager
@@ -47,7 +47,7 @@ def open_door(app: Any, loop: str, gate: Gate | None = None, timeout: float = PA
     """Serve `app` and take tunnels until the block ends."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=512)
     door = Door(listener.getsockname()[1], gate or Gate())
-    protocol = make_protocol(door.on_link, door.gate, timeout)
+    protocol = make_protocol(door.on_arrival, door.gate, timeout)
     config = uvicorn.Config(app, http=protocol, ws="none", lifespan="off", log_config=None, timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
 
@@ -63,16 +63,8 @@ def open_door(app: Any, loop: str, gate: Gate | None = None, timeout: float = PA
         server.should_exit = True
         thread.join()
         listener.close()
-        while not door.links.empty():
-            door.links.get().sock.close()
-
-
-def read_all(sock: socket.socket) -> bytes:
-    """Everything until the peer's end."""
-    parts = []
-    while part := sock.recv(65536):
-        parts.append(part)
-    return b"".join(parts)
+        while not door.arrivals.empty():
+            door.arrivals.get().sock.close()
 
 
 def read_head(sock: socket.socket) -> bytes:

@@ -306,6 +306,7 @@ def descriptors(limit: int) -> tuple[str, ...]:
 
 
 def read_all(sock: socket.socket) -> bytes:
+    """Everything until the other side's end."""
     parts = []
     while data := sock.recv(65536):
         parts.append(data)

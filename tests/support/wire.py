@@ -11,8 +11,9 @@ from typing import TypeVar
 
 import msgpack
 
-from rport._mux import Seal
+from rport._mux import constants
 from rport._pump import Link, Pump
+from rport._seal import Seal
 from rport.handshake import HandshakeResult, Initiator, Responder
 from rport.websocket import MessageReader, UpgradeResponse, encode_message, new_key, upgrade_request
 
@@ -41,7 +42,7 @@ class WirePeer:
         sock.settimeout(10)
         self.sock, self.client = sock, client
         self.sealer, self.opener = Seal(keys.cipher, keys.send_key), Seal(keys.cipher, keys.recv_key)
-        self.reader = MessageReader(266240 + 32, masked=not client)
+        self.reader = MessageReader(constants()["RECORD_MAX"] + 32, masked=not client)
         self.reader.feed(rest)
         self.waiting: list[Frame] = []
 
@@ -136,10 +137,11 @@ def login(port: int, *remotes: dict[str, object]) -> WirePeer:
 
 
 def key_pair_for(client: bool, cipher: str) -> tuple[HandshakeResult, HandshakeResult]:
-    """The initiator's and the responder's result of one handshake."""
+    """What one handshake gives to the end that is the `client`, or is not, and to its peer."""
     initiator, responder = Initiator([cipher]), Responder(bytes(range(32)), [cipher])
     responder.read_message1(initiator.message1())
-    return initiator.read_message2(responder.message2()), responder.result
+    clients = initiator.read_message2(responder.message2())
+    return (clients, responder.result) if client else (responder.result, clients)
 
 
 class Watcher:
@@ -179,22 +181,26 @@ class Watcher:
         self.ended.set()
 
 
+def tcp_pair() -> tuple[socket.socket, socket.socket]:
+    """Both ends of a connection; a socketpair would know no TCP options and no reset."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        near = socket.create_connection(listener.getsockname())
+        return near, listener.accept()[0]
+
+
 def link_with_peer(
     pump: Pump, *, client: bool, cipher: str = "aegis256", admitted: bool = True, watcher: Watcher | None = None
 ) -> tuple[Link, Watcher, WirePeer]:
     """A real Link as client or server, a WirePeer at the other end of a TCP connection."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        near = socket.create_connection(listener.getsockname())
-        far, _ = listener.accept()
+    near, far = tcp_pair()
     far.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as the programs do: small records do not wait
-    initiator, responder = key_pair_for(client, cipher)
-    mine, theirs = (initiator, responder) if client else (responder, initiator)
+    mine, theirs = key_pair_for(client, cipher)
     watcher = watcher or Watcher()
     link = Link(
         Seal(mine.cipher, mine.send_key), Seal(mine.cipher, mine.recv_key), client, pump, near.detach(), watcher
     )
     if admitted:
-        link.set_record_limit(266240)
+        link.admit_peer()
     link.start()
     return link, watcher, WirePeer(far, theirs, client=not client)
 

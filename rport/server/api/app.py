@@ -15,7 +15,7 @@ from rport.remote import ANY_HOST, Remote
 from rport.server.api.docs import PAGE, PAGE_HEADERS
 from rport.server.api.guard import Guard
 from rport.server.errors import ServerError, TunnelExists
-from rport.server.registry import Registry, Session, Tunnel
+from rport.server.registry import Entry, Registry, Tunnel
 
 # Spans and metrics for nobody cost a sixth of the API's speed, and its logs would carry error texts away.
 # A version of FastAPI that knows no telemetry passes the argument over.
@@ -68,9 +68,9 @@ def _remote_view(tunnel: Tunnel) -> RemoteView:
     return RemoteView(lhost=remote.lhost, lport=str(tunnel.port), rhost=remote.rhost, rport=str(remote.rport))
 
 
-def _session_view(session: Session) -> SessionView:
-    remotes = [_remote_view(tunnel) for tunnel in session.tunnels.values()]
-    return SessionView(id=session.id, version=session.version, address=session.address, remotes=remotes)
+def _session_view(entry: Entry) -> SessionView:
+    remotes = [_remote_view(tunnel) for tunnel in entry.tunnels.values()]
+    return SessionView(id=entry.id, version=entry.version, address=entry.address, remotes=remotes)
 
 
 def _parse(local: str, remote: str) -> Remote:
@@ -150,7 +150,7 @@ def _add_routes(app: FastAPI, service: Service) -> None:
     @app.get("/api/v1/sessions")
     async def sessions() -> list[SessionView]:
         """All connected clients with their tunnels."""
-        return [_session_view(session) for session in service.registry.list()]
+        return [_session_view(entry) for entry in service.registry.list()]
 
     @app.put("/api/v1/sessions/{session_id}/tunnels", responses=THERE_ALREADY | PROBLEMS)
     async def open_tunnel(
