@@ -36,6 +36,17 @@ _MEANINGS = {
     429: "too busy, or what is behind it is down",
 }
 _MEANINGS |= dict.fromkeys((502, 503, 504), _MEANINGS[429])
+_RESERVED = {
+    "host",
+    "upgrade",
+    "connection",
+    "content-length",
+    "transfer-encoding",
+    "sec-websocket-key",
+    "sec-websocket-version",
+    "sec-websocket-protocol",
+    "sec-websocket-extensions",
+}
 
 
 def new_key() -> str:
@@ -48,12 +59,11 @@ def accept_key(key: str) -> str:
     return base64.b64encode(hashlib.sha1(key.encode() + _GUID, usedforsecurity=False).digest()).decode()
 
 
-def upgrade_request(host: str, path: str, key: str) -> bytes:
-    """The client's HTTP request. Raises UsageError for what HTTP cannot carry."""
-    if not _is_token(host):  # a line break would begin a header, or a request, of its own
-        raise UsageError(f"Host {_show(host)} cannot be sent: it needs plain ASCII without spaces")
-    if not path.startswith("/") or not _is_token(path):
-        raise UsageError(f"path {_show(path)} cannot be requested: it must begin with / and hold no spaces")
+def upgrade_request(host: str, path: str, key: str, headers: Sequence[tuple[str, str]] = ()) -> bytes:
+    """The client's HTTP request. `headers` are the user's own. Raises UsageError for what HTTP cannot carry."""
+    for name, _ in headers:
+        if name.lower() in _RESERVED:
+            raise UsageError(f"header {_show(name)} cannot be given: rport sets it itself")
     fields = [
         ("Host", host),
         ("Upgrade", "websocket"),
@@ -61,7 +71,10 @@ def upgrade_request(host: str, path: str, key: str) -> bytes:
         ("Sec-WebSocket-Key", key),
         ("Sec-WebSocket-Version", "13"),
         ("Sec-WebSocket-Protocol", SUBPROTOCOL),
+        *headers,
     ]
+    if not path.startswith("/") or not _is_token(path):
+        raise UsageError(f"path {_show(path)} cannot be requested: it must begin with / and hold no spaces")
     return _head(f"GET {path} HTTP/1.1", fields)
 
 
@@ -214,13 +227,21 @@ def _unmask(payload: bytes, key: bytes) -> bytes:
 
 
 def _head(first_line: str, fields: Sequence[tuple[str, str]]) -> bytes:
+    for name, value in fields:
+        # A line break in a value would be a header, or a request, of its own.
+        if not name or ":" in name or not _is_token(name) or not _is_text(value):
+            raise UsageError(f"header {_show(name)} cannot be sent: it needs a plain name and one line of Latin-1 text")
     lines = [first_line, *(f"{name}: {value}" for name, value in fields), "", ""]
-    return "\r\n".join(lines).encode("ascii")
+    return "\r\n".join(lines).encode("latin-1")
 
 
 def _is_token(text: str) -> bool:
     """Printable ASCII without spaces."""
     return all("!" <= char <= "~" for char in text)
+
+
+def _is_text(text: str) -> bool:
+    return all(char == "\t" or " " <= char <= "~" or "\xa0" <= char <= "\xff" for char in text)
 
 
 def _show(text: str, limit: int = SHOWN_MAX) -> str:

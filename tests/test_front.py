@@ -114,7 +114,7 @@ def test_an_upgrade_is_answered_as_the_rfc_says(door: Door) -> None:
 def test_the_clients_own_request_is_understood(door: Door) -> None:
     key = new_key()
     with door.connect() as sock:
-        sock.sendall(upgrade_request("h:80", "/a?b=c", key))
+        sock.sendall(upgrade_request("h:80", "/a?b=c", key, [("X-More", "1")]))
         assert UpgradeResponse(key).feed(read_head(sock))
         arrival = door.arrival()
         arrival.leave()

@@ -46,26 +46,46 @@ def test_new_keys() -> None:
 
 
 def test_request() -> None:
-    assert upgrade_request("example.com:8080", "/a?b=c", KEY) == (
+    assert upgrade_request("example.com:8080", "/a?b=c", KEY, [("X-Own", "v\xe9")]) == (
         b"GET /a?b=c HTTP/1.1\r\n"
         b"Host: example.com:8080\r\n"
         b"Upgrade: websocket\r\n"
         b"Connection: Upgrade\r\n"
         b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
         b"Sec-WebSocket-Version: 13\r\n"
-        b"Sec-WebSocket-Protocol: rport-v2\r\n\r\n"
+        b"Sec-WebSocket-Protocol: rport-v2\r\n"
+        b"X-Own: v\xe9\r\n\r\n"
     )
 
 
 @pytest.mark.parametrize("path", ["", "a", "/a b", "/a\r\nX: y", "/\xe9"])
 def test_unfit_paths(path: str) -> None:
     with pytest.raises(UsageError, match="path"):
-        upgrade_request("h", path, KEY)
+        upgrade_request("h", path, KEY, [])
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        ("", "v"),
+        ("a b", "v"),
+        ("a:", "v"),
+        ("a\n", "v"),
+        ("a", "v\r\nb: c"),
+        ("a", "v\0"),
+        ("a", "\u20ac"),
+        ("HOST", "v"),
+    ],
+)
+def test_unfit_headers(header: tuple[str, str]) -> None:
+    with pytest.raises(UsageError, match="header") as caught:
+        upgrade_request("h", "/", KEY, [header])
+    assert str(caught.value).isprintable()
 
 
 def test_unfit_host() -> None:
     with pytest.raises(UsageError, match="Host"):
-        upgrade_request("h\r\nX: y", "/", KEY)
+        upgrade_request("h\r\nX: y", "/", KEY, [])
 
 
 @pytest.mark.parametrize("step", [1, 7, 1000])

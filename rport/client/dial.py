@@ -78,7 +78,7 @@ async def _handshake(sock: socket.socket, address: Address, ciphers: list[str]) 
     initiator = Initiator(ciphers)
     response = UpgradeResponse(key)
     try:
-        await loop.sock_sendall(sock, upgrade_request(address.netloc, address.path, key))
+        await loop.sock_sendall(sock, upgrade_request(address.netloc, address.path, key, ()))
         while not response.done:
             response.feed(await loop.sock_recv(sock, 4096))
         await loop.sock_sendall(sock, encode_message(initiator.message1(), masked=True))
