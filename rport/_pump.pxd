@@ -119,6 +119,8 @@ cdef class Link(Mux):
     cdef set listeners
     cdef set draining           # of a dead link: conns whose stream had ended and whose backlog has not
 
+    cdef Py_ssize_t carrier_recv(self, uint8_t *p, size_t size) noexcept
+    cdef Py_ssize_t carrier_send(self, const uint8_t *p, size_t size) noexcept
     cdef bint service(self) except -1
     cdef bint receive(self) except -1
     cdef bint drop(self) except -1

@@ -440,7 +440,13 @@ cdef class Link(Mux):
         """Seconds since the last octet from the peer."""
         return net.rp_now() - self.heard_at
 
-    # --- the carrier -------------------------------------------------------------------------------------------------
+    # --- the carrier: a descriptor here; one over a transport, as TLS needs it, overrides these two ------------------
+
+    cdef Py_ssize_t carrier_recv(self, uint8_t *p, size_t size) noexcept:
+        return net.recv(self.fd, p, size, 0)
+
+    cdef Py_ssize_t carrier_send(self, const uint8_t *p, size_t size) noexcept:
+        return net.send(self.fd, p, size, net.MSG_NOSIGNAL)
 
     cdef uint8_t *tx_acquire(self) except NULL:
         return self.pump.pool.take()
@@ -486,7 +492,7 @@ cdef class Link(Mux):
         size = BUFFER_SIZE - self.rx_tail
         if self.pump.quick:
             size = min(size, <size_t>TURN_QUICK)
-        got = net.recv(self.fd, self.rx + self.rx_tail, size, 0)
+        got = self.carrier_recv(self.rx + self.rx_tail, size)
         if got > 0:
             self.rx_ready = <size_t>got == size or self.rx_hup
             self.rx_tail += got
@@ -527,7 +533,7 @@ cdef class Link(Mux):
         if not waiting:
             self.sent(0)
             return False
-        got = net.send(self.fd, self.tx + self.tx_head, waiting, net.MSG_NOSIGNAL)
+        got = self.carrier_send(self.tx + self.tx_head, waiting)
         if got < 0:
             if errno == net.EAGAIN or errno == net.EWOULDBLOCK:
                 self.tx_blocked = True
@@ -559,7 +565,7 @@ cdef class Link(Mux):
         cdef Py_ssize_t got
         if self.rx == NULL:
             self.rx = self.pump.pool.take()
-        got = net.recv(self.fd, self.rx, BUFFER_SIZE, 0)
+        got = self.carrier_recv(self.rx, BUFFER_SIZE)
         if got > 0 or (got < 0 and errno == net.EINTR):
             return True
         if got < 0 and (errno == net.EAGAIN or errno == net.EWOULDBLOCK):
