@@ -3,6 +3,7 @@
 import argparse
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, NoReturn, TypeVar
@@ -18,7 +19,8 @@ class Parser(argparse.ArgumentParser):
     """Usage errors end with 1 and one line; `-x` and `--x` are the same; no abbreviations."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(allow_abbrev=False, formatter_class=_help_formatter, **options)
+        super().__init__(allow_abbrev=False, add_help=False, formatter_class=_help_formatter, **options)
+        self.option("help", "-h", action="help", help="show this and end")
 
     def option(self, name: str, *more: str, **options: Any) -> None:
         """Add `--name`, also as `-name`."""
@@ -72,6 +74,17 @@ def _help_formatter(prog: str) -> argparse.HelpFormatter:
     except (ValueError, OSError):
         width = 80
     return argparse.RawDescriptionHelpFormatter(prog, width=max(width, 40) - 2)
+
+
+def begin() -> None:
+    """First of all: Ctrl-C ends a program that does not serve yet without a word, and 0, 1 and 2 are no connections.
+
+    Some supervisors start programs with these three closed: sockets would get their numbers.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(fd)
 
 
 def complain(prog: str, error: RportError) -> int:
@@ -140,8 +153,6 @@ def run(prog: str, main: Coroutine[Any, Any, None]) -> int:
             runner.run(main)
     except RportError as error:
         return complain(prog, error)
-    except KeyboardInterrupt:
-        return 0
     return 0
 
 

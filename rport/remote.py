@@ -78,6 +78,10 @@ class Remote:
         """As it stands in control messages."""
         return {"lhost": self.lhost, "lport": self.lport, "rhost": self.rhost, "rport": self.rport}
 
+    def clashes(self, other: "Remote") -> bool:
+        """The server cannot listen for both."""
+        return 0 != self.lport == other.lport and overlap(self.lhost, other.lhost)
+
     @property
     def listen(self) -> str:
         """Where visitors come to, as it is written."""
@@ -90,6 +94,27 @@ class Remote:
 
     def __str__(self) -> str:
         return f"{self.listen} => {self.target}"
+
+
+def overlap(one: str, other: str) -> bool:
+    """Whether two listening addresses meet: a wildcard address meets every address of its family."""
+    try:
+        a, b = (ipaddress.ip_address("127.0.0.1" if host == "localhost" else host) for host in (one, other))
+    except ValueError:
+        return one == other
+    return a == b or (a.version == b.version and (a.is_unspecified or b.is_unspecified))
+
+
+def advice(text: str) -> str:
+    """What to tell somebody who wrote `HOST:PORT:PORT`, which listens on all addresses and dials HOST; else nothing."""
+    parts = _split(_cut_protocol(text))
+    if len(parts) != 3 or not (is_port(parts[1], 0) and is_port(parts[2])):
+        return ""
+    host, lport, rport = parts
+    return (
+        f"remote {text}: the server listens on all its addresses, and {host} is what is dialled; "
+        f"to listen on {host} alone, write {host}:{lport}:127.0.0.1:{rport}"
+    )
 
 
 def host_port(host: str, port: int) -> str:

@@ -117,3 +117,18 @@ run("prog", main())
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ})
     assert done.stdout == "200 200\n"
+
+
+@pytest.mark.parametrize("closed", [(0,), (1,), (2,), (0, 1, 2)])
+def test_no_connection_gets_the_number_of_a_closed_stream(closed: tuple[int, ...]) -> None:
+    """Some supervisors close them; what is opened later must not be what prints go to."""
+    code = """
+import os, signal, sys
+from rport.cli import begin
+begin()
+ends = os.pipe()
+sys.exit(min(ends) if signal.getsignal(signal.SIGINT) is signal.SIG_DFL else 99)
+"""
+    redirections = " ".join(f"{number}>&-" for number in closed)
+    ended = subprocess.run(["sh", "-c", f'exec "$@" {redirections}', "sh", sys.executable, "-c", code])
+    assert 2 < ended.returncode < 99

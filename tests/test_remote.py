@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rport.errors import ProtocolError, UsageError
-from rport.remote import Remote
+from rport.remote import Remote, advice
 
 LABELS = st.from_regex(r"[a-z_]([a-z0-9-]{0,10}[a-z0-9])?", fullmatch=True)
 HOSTS = (
@@ -135,3 +135,34 @@ def test_no_remote_on_the_wire(value: object) -> None:
 
 def test_wire_form() -> None:
     assert Remote.parse("2222:22").to_wire() == {"lhost": "0.0.0.0", "lport": 2222, "rhost": "0.0.0.0", "rport": 22}
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("127.0.0.1:3007:80", "write 127.0.0.1:3007:127.0.0.1:80"),
+        ("[::1]:3007:80", "write [::1]:3007:127.0.0.1:80"),
+        ("3007:127.0.0.1:80", ""),
+        ("127.0.0.1:80", ""),
+        ("3007:80", ""),
+        ("127.0.0.1:0:127.0.0.1:80", ""),
+    ],
+)
+def test_a_host_that_looks_like_a_listening_address(text: str, told: str) -> None:
+    assert told in advice(text)
+    assert bool(advice(text)) == bool(told)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "clash"),
+    [
+        ("80", "80", True),
+        ("80", "127.0.0.1:80:h:1", True),
+        ("80", "[::]:80:h:1", False),
+        ("127.0.0.1:80:h:1", "127.0.0.2:80:h:1", False),
+        ("80", "81", False),
+        ("0:80", "0:80", False),
+    ],
+)
+def test_clashes(one: str, other: str, clash: bool) -> None:
+    assert Remote.parse(one).clashes(Remote.parse(other)) == clash

@@ -1,12 +1,13 @@
 """The `rport` command."""
 
+import itertools
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rport import __version__
-from rport.cli import Parser, complain, lookup, parse_login, read, run, state_dir
+from rport.cli import Parser, begin, complain, lookup, parse_login, read, run, state_dir
 from rport.errors import UsageError
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def parser() -> Parser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code."""
+    begin()
     words = parser().parse(sys.argv[1:] if argv is None else argv)
     try:
         if words.server is None:
@@ -56,9 +58,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         options = _options(words)
     except UsageError as error:
         return complain("rport", error)
-    from rport import logs
+    import logging
+
+    from rport import logs, remote
 
     logs.start(words.verbose)
+    for hint in filter(None, map(remote.advice, words.remotes)):
+        logging.getLogger("rport").warning("%s", hint)
     return run("rport", _serve(options))
 
 
@@ -88,6 +94,9 @@ def _options(words: Namespace) -> "Options":
     )
     if len(options.remotes) > REMOTES_MAX:
         raise UsageError(f"{len(options.remotes)} remotes given; one client carries at most {REMOTES_MAX}")
+    for one, other in itertools.combinations(options.remotes, 2):
+        if one.clashes(other):
+            raise UsageError(f"remotes {one} and {other}: the server can listen there for one of them only")
     return options
 
 
@@ -95,6 +104,8 @@ def _parse_count(text: str) -> int | None:
     """None = for ever."""
     try:
         count = int(text)
+        if count < -1:
+            raise ValueError
     except ValueError:
         raise UsageError(f"{text!r} is not a whole number: write it like 5; -1 = for ever") from None
     return None if count < 0 else count

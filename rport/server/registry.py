@@ -1,9 +1,8 @@
 """Who is connected and which ports they hold. Pure state: no loop, no sockets."""
 
-import ipaddress
 from dataclasses import dataclass, field
 
-from rport.remote import Remote
+from rport.remote import Remote, overlap
 
 
 @dataclass(frozen=True)
@@ -60,15 +59,6 @@ class Registry:
         """Whose tunnel stands in the way of listening there; a wildcard address meets every address of its family."""
         for entry in self._entries.values():
             for tunnel in entry.tunnels.values():
-                if tunnel.port == lport and _overlap(tunnel.remote.lhost, lhost):
+                if tunnel.port == lport and overlap(tunnel.remote.lhost, lhost):
                     return entry, tunnel
         return None
-
-
-def _overlap(one: str, other: str) -> bool:
-    try:
-        a = ipaddress.ip_address("127.0.0.1" if one == "localhost" else one)
-        b = ipaddress.ip_address("127.0.0.1" if other == "localhost" else other)
-    except ValueError:
-        return one == other
-    return a == b or (a.version == b.version and (a.is_unspecified or b.is_unspecified))

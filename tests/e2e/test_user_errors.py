@@ -174,6 +174,8 @@ OPTIONS = [
     (["--zzz"], ["unknown option --zzz", "see rport --help"]),
     (["--keepalive"], ["--keepalive", "expected one argument"]),
     ([str(port) for port in range(1, 202)], ["201 remotes", "at most 200"]),
+    (["80:81", "127.0.0.1:80:82"], ["0.0.0.0:80", "one of them only"]),
+    (["--max-retry-count=-2"], ["--max-retry-count", "'-2'", "-1 = for ever"]),
     (["--max-retry-interval", "x"], ["--max-retry-interval"]),
     (["--keepalive", "inf"], ['write it like "30s"']),
     (["--auth="], ["--auth", "USER:PASSWORD"]),

@@ -15,8 +15,8 @@ App = Callable[[Scope, Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[N
 
 BODY_MAX = 65536  # bytes; no route takes a body
 REFUSAL = (
-    "while no API credentials are configured, the API answers its own machine only, by the name localhost, 127.0.0.1 "
-    "or [::1]. Run curl on the server, or forward a port: ssh -L 8080:127.0.0.1:PORT SERVER, then http://localhost:8080"
+    "the API answers callers on its own machine only, by the name localhost, 127.0.0.1 or [::1], and through no proxy. "
+    "Run curl on the server, or forward a port: ssh -L 8080:127.0.0.1:PORT SERVER, then http://localhost:8080"
 )
 
 _HOST = re.compile(rb"(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?", re.IGNORECASE)
