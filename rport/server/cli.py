@@ -120,6 +120,7 @@ async def _stop_on_signal(service: Service, server: Any) -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, on_signal)
+    loop.add_signal_handler(signal.SIGHUP, log.info, "SIGHUP: there is nothing to read again")  # and no reason to die
     await first.wait()
     log.info("Stopping: waiting for carried connections to end; a second signal stops at once")
     drain = loop.create_task(service.drain())
