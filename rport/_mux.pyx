@@ -53,6 +53,8 @@ cdef enum:
     SMALL_ROW = 4
     QUICK_WINDOW = 131072
     STREAM_ROOM = 8 * 8 + f.REASON_MAX          # every frame but DATA that one stream may emit in its turn
+    RECORD_ROOM = f.RECORD_MAX - f.FRAME_HEADER     # for frames; a REKEY fits behind them whenever it is due
+    RECORD_END = f.FRAME_HEADER + f.TAG_SIZE_AEGIS  # that REKEY and the tag
 
 
 cdef uintptr_t _address(str name) except 0:
@@ -412,17 +414,17 @@ cdef class Mux:
     cdef bint _room(self, size_t size) except -1:
         """Makes sure that an open record has `size` octets left; False when the buffer is full."""
         cdef size_t start
-        if self.record and self.cursor + size - self.record > f.RECORD_MAX:
+        if self.record and self.cursor + size - self.record > RECORD_ROOM:
             self.seal_record()
         if self.tx == NULL:
             self.tx = self.tx_acquire()
             self.tx_head = self.tx_tail = 0
         if not self.record:
             start = self.tx_tail + HEADER_ROOM
-            if start + size + f.TAG_SIZE_AEGIS > TX_SIZE:
+            if start + size + RECORD_END > TX_SIZE:
                 return False
             self.record = self.cursor = start
-        return self.cursor + size + f.TAG_SIZE_AEGIS <= TX_SIZE
+        return self.cursor + size + RECORD_END <= TX_SIZE
 
     cdef uint8_t *_frame(self, uint32_t stream, uint8_t kind, uint32_t length) except? NULL:
         """Writes a frame's header and returns where its payload goes; NULL when there is no room."""
@@ -447,11 +449,9 @@ cdef class Mux:
             return 0
         rekey = (seal.records >= RECORDS_PER_KEY - 1 or seal.octets >= OCTETS_PER_KEY
                  or self.now - seal.keyed_at >= SECONDS_PER_KEY)
-        if rekey and self.cursor + f.FRAME_HEADER - self.record <= f.RECORD_MAX:
+        if rekey:
             f.put_frame(self.tx + self.cursor, 0, f.FRAME_REKEY, 0)
             self.cursor += f.FRAME_HEADER
-        else:
-            rekey = False
         p = self.tx + self.record
         size = self.cursor - self.record
         seal.seal(p, size)
@@ -579,7 +579,7 @@ cdef class Mux:
             if not self._room(f.FRAME_HEADER + 4096):       # a record's last few octets are not worth a read
                 self._queue(s)
                 return 0
-            room = min(f.RECORD_MAX - (self.cursor - self.record), TX_SIZE - f.TAG_SIZE_AEGIS - self.cursor)
+            room = min(RECORD_ROOM - (self.cursor - self.record), TX_SIZE - RECORD_END - self.cursor)
             size = min(<size_t>s.credit, room - f.FRAME_HEADER, budget, <size_t>f.FRAME_MAX)
             got = self.pull(s, self.tx + self.cursor + f.FRAME_HEADER, size)
             if got > 0:

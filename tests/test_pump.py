@@ -210,6 +210,28 @@ def test_ack_rekey_and_carrier_pings_are_taken() -> None:
     run(body)
 
 
+@pytest.mark.parametrize("size", [65536, 4056, 4057, 4048, 4049])
+def test_a_key_that_is_due_changes_in_the_first_record_however_full_it_is(size: int) -> None:
+    """A change that was put off from full record to full record came too late for the peer, and in a full buffer its
+    eight octets went beyond the end."""
+
+    async def body(pump: Pump) -> None:
+        link, _, peer = link_with_peer(pump, client=False, key_due=True)
+        with contextlib.closing(peer):
+            for _ in range(4):
+                link.put_control(bytes(65536))
+            link.control(bytes(size))  # with 4056 the record would be of the very limit
+            assert await ask(lambda: peer.wait_for(REKEY)) == (0, REKEY, b"")
+            assert peer.opener.records == 1
+            assert peer.waiting == []
+            peer.opener.rekey(0.0)
+            link.control(b"behind")
+            while await ask(lambda: peer.wait_for(CONTROL)[2]) != b"behind":
+                pass
+
+    run(body)
+
+
 def test_dial_carries_early_data_and_both_ends() -> None:
     async def body(pump: Pump) -> None:
         link, _, peer = link_with_peer(pump, client=True)

@@ -180,9 +180,16 @@ class Watcher:
 
 
 def link_with_peer(
-    pump: Pump, *, client: bool, cipher: str = "aegis256", admitted: bool = True, watcher: Watcher | None = None
+    pump: Pump,
+    *,
+    client: bool,
+    cipher: str = "aegis256",
+    admitted: bool = True,
+    watcher: Watcher | None = None,
+    key_due: bool = False,
 ) -> tuple[Link, Watcher, WirePeer]:
-    """A real Link as client or server, a WirePeer at the other end of a TCP connection."""
+    """A real Link as client or server, a WirePeer at the other end of a TCP connection. With `key_due` the Link's key
+    has been in use for too long."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         near = socket.create_connection(listener.getsockname())
         far, _ = listener.accept()
@@ -190,13 +197,16 @@ def link_with_peer(
     initiator, responder = key_pair_for(client, cipher)
     mine, theirs = (initiator, responder) if client else (responder, initiator)
     watcher = watcher or Watcher()
-    link = Link(
-        Seal(mine.cipher, mine.send_key), Seal(mine.cipher, mine.recv_key), client, pump, near.detach(), watcher
-    )
+    sealer, opener = Seal(mine.cipher, mine.send_key), Seal(mine.cipher, mine.recv_key)
+    link = Link(sealer, opener, client, pump, near.detach(), watcher)
+    peer = WirePeer(far, theirs, client=not client)
+    if key_due:
+        sealer.rekey(-1e9)
+        peer.opener.rekey(0.0)
     if admitted:
         link.set_record_limit(266240)
     link.start()
-    return link, watcher, WirePeer(far, theirs, client=not client)
+    return link, watcher, peer
 
 
 def open_frame(stream: int, tunnel: int = 1, window: int = 262144) -> bytes:
