@@ -755,6 +755,8 @@ cdef class Mux:
         cdef uint32_t window
         if size < 8 or size > 64 or bool(stream & 1) == self.client or stream <= self.last_peer_id:
             raise ProtocolError(f"OPEN out of order: stream {stream}")
+        if self.record_limit < f.RECORD_MAX:    # whoever is not admitted must not make this end keep streams
+            raise ProtocolError("OPEN before the hello was accepted")
         window = f.get32(p + 4)
         if not f.EARLY_WINDOW <= window <= f.WINDOW_MAX:
             raise ProtocolError("OPEN grants a window out of bounds")
