@@ -35,6 +35,9 @@ RETRY_START = 0.1
 STABLE = 5.0  # seconds after which a session counts as good and the backoff starts over: a link that is lost every
 # minute is back at once each time, a server that throws everybody out is not asked ten times a second
 PORT_RETRY_MAX = 5.0  # seconds between tries for a port that somebody else holds
+OFFERS_MAX = 256  # tunnels that the server asked for: as many as it may have at all
+LOOKUPS_MAX = 256  # names that are looked up at a time, PENDING_MAX; a stream that is reset does not end its own
+CODE_BUSY = 3
 CODE_FORBIDDEN = 7
 CODE_NAME = 8
 
@@ -74,6 +77,10 @@ class ClientSession(Session):
         self.picked = picked  # by index of the remote, the port that the server picked
         self.welcomed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._names: dict[int, tuple[str, int]] = {}
+        self._declared: dict[int, int] = {}  # by index of the remote, its tunnel
+        self._offered: set[int] = set()
+        self._retries: set[int] = set()  # remotes that wait to be declared again
+        self._lookups = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._waits: dict[int, float] = {}
         self.link.set_record_limit(RECORD_MAX)
@@ -100,7 +107,7 @@ class ClientSession(Session):
         elif kind == "offer":
             self._on_offer(message)
         elif kind == "withdraw":
-            self.link.drop_target(control.get_int(message, "id", 1, 2**32 - 1))
+            self._drop(control.get_int(message, "id", 1, 2**32 - 1))
 
     def _on_welcome(self, message: control.Message) -> None:
         if not self.welcomed.done():
@@ -120,20 +127,27 @@ class ClientSession(Session):
             if self.picked.pop(ref, None) is not None:  # taken meanwhile: any other will do
                 self.send({"type": "declare", "ref": ref, "remote": self._wanted(ref)})
                 return
+            if ref in self._retries:
+                return
             wait = min(self._waits.get(ref, RETRY_START / 2) * 2, PORT_RETRY_MAX)
             self._waits[ref] = wait
             log.error("Tunnel %s: %s; trying again", remote, control.get_str(message, "error"))
+            self._retries.add(ref)
             self._spawn(self._declare_again(ref, wait * jitter(0.8, 1.2)))
             return
         self._waits.pop(ref, None)
         port = control.get_int(message, "lport", 1, 65535)
         if not remote.lport:
             self.picked[ref] = port
-        self._serve(control.get_int(message, "id", 1, 2**32 - 1), dialled_host(remote), remote.rport)
+        number = control.get_int(message, "id", 1, 2**32 - 1)
+        self._drop(self._declared.get(ref, number))  # a remote has one tunnel, however often the server says so
+        self._declared[ref] = number
+        self._serve(number, dialled_host(remote), remote.rport)
         log.info("Tunnel %s", Remote(remote.lhost, port, dialled_host(remote), remote.rport))
 
     async def _declare_again(self, ref: int, wait: float) -> None:
         await asyncio.sleep(wait)
+        self._retries.discard(ref)
         self.send({"type": "declare", "ref": ref, "remote": self._wanted(ref)})
 
     def _wanted(self, ref: int) -> dict[str, object]:
@@ -147,11 +161,14 @@ class ClientSession(Session):
         remote = Remote.from_wire(message.get("remote"))
         host = dialled_host(remote)
         reason = refusal(self.options.allow, host, remote.rport)
+        if reason is None and len(self._offered | {number}) > OFFERS_MAX:
+            reason = f"this client has taken {OFFERS_MAX} offers already"
         answer: dict[str, object] = {"type": "answer", "id": number}
         if reason is not None:
             log.warning("The server asked for a tunnel to %s: refused, %s", remote.target, reason)
             answer["error"] = reason
         else:
+            self._offered.add(number)
             self._serve(number, host, remote.rport)
             log.info("Tunnel %s (asked for by the server)", remote)
         self.send(answer)
@@ -163,7 +180,16 @@ class ClientSession(Session):
             self._names[number] = (host, port)
             self.link.set_target(number, None)
 
+    def _drop(self, number: int) -> None:
+        self.link.drop_target(number)
+        self._names.pop(number, None)
+        self._offered.discard(number)
+
     def on_dial(self, conn: Conn, tunnel: int) -> None:
+        if self._lookups >= LOOKUPS_MAX:
+            self.link.refuse_dial(conn, CODE_BUSY, "too many names are being looked up")
+            return
+        self._lookups += 1
         self._spawn(self._dial_name(conn, *self._names[tunnel]))
 
     async def _dial_name(self, conn: Conn, host: str, port: int) -> None:
@@ -172,6 +198,8 @@ class ClientSession(Session):
         except OSError as error:
             self.link.refuse_dial(conn, CODE_NAME, f"{host} does not resolve: {error.strerror}")
             return
+        finally:
+            self._lookups -= 1
         addresses = [(str(where[0]).partition("%")[0], port, where[3] if len(where) == 4 else 0) for *_, where in found]
         self.link.dial(conn, Target(addresses))
 
@@ -246,6 +274,7 @@ class Agent:
     async def _session(self, pump: Pump) -> RportError | None:
         address = self.options.address
         log.info("Connecting to %s", address)
+        session: ClientSession | None = None
         try:
             started = time.monotonic()
             dialled = await dial(address, self._ciphers, self._resolver)
@@ -262,6 +291,7 @@ class Agent:
             async with asyncio.timeout(WELCOME_TIMEOUT):
                 await asyncio.shield(session.welcomed)
         except TimeoutError:
+            assert session is not None, "dial() has its own"
             session.link.abort(None)
             return ConnectError(f"{address.netloc} did not answer the hello within {WELCOME_TIMEOUT:g} s")
         except RportError as error:
