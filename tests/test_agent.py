@@ -5,6 +5,7 @@ import socket
 from collections.abc import Awaitable, Callable
 
 import msgpack
+import pytest
 
 from rport._pump import Pump
 from rport.client import agent
@@ -135,3 +136,15 @@ def test_names_that_are_looked_up_are_bounded() -> None:
         assert resolver.asked <= agent.LOOKUPS_MAX
 
     run(body, "3000:db.internal:5432", resolver=lambda: resolver)
+
+
+@pytest.mark.parametrize("host", ["localhost", "LocalHost", "localhost."])
+def test_what_needs_no_rule_stays_on_the_loopback(host: str) -> None:
+    """A name server may know a localhost of its own."""
+
+    async def body(session: ClientSession, peer: WirePeer) -> None:
+        peer.send(offer(1, host), open_frame(2))
+        got = await ask(lambda: peer.wait_for(REFUSE))
+        assert got[2][0] == agent.CODE_FORBIDDEN
+
+    run(body, resolver=lambda: Fixed("192.0.2.1"))

@@ -14,7 +14,7 @@ from rport._mux import preferred_ciphers
 from rport._pump import Conn, Pump, Target
 from rport.client.address import Address
 from rport.client.dial import Dialled, dial
-from rport.client.policy import Rule, dialled_host, refusal
+from rport.client.policy import Rule, dialled_host, is_local, refusal
 from rport.client.resolve import Resolver
 from rport.errors import (
     AuthFailed,
@@ -201,6 +201,11 @@ class ClientSession(Session):
         finally:
             self._lookups -= 1
         addresses = [(str(where[0]).partition("%")[0], port, where[3] if len(where) == 4 else 0) for *_, where in found]
+        if is_local(host):  # it needed no rule, so it must not lead elsewhere, whatever a name server says
+            addresses = [address for address in addresses if is_local(address[0])]
+        if not addresses:
+            self.link.refuse_dial(conn, CODE_FORBIDDEN, f"{host} is not on this client's loopback")
+            return
         self.link.dial(conn, Target(addresses))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
