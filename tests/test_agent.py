@@ -10,12 +10,14 @@ import pytest
 from rport._pump import Pump
 from rport.client import agent
 from rport.client.address import Address
-from rport.client.agent import ClientSession, Options
+from rport.client.agent import Agent, ClientSession, Options
 from rport.client.dial import Dialled
 from rport.client.resolve import AddrInfo, Resolver
+from rport.errors import ProtocolError, Refused
 from rport.remote import Remote
 from tests.support.wire import (
     ACCEPT,
+    CLOSE,
     CONTROL,
     REFUSE,
     RESET,
@@ -25,6 +27,7 @@ from tests.support.wire import (
     key_pair_for,
     open_frame,
     settle,
+    until,
 )
 
 Body = Callable[[ClientSession, WirePeer], Awaitable[None]]
@@ -148,3 +151,33 @@ def test_what_needs_no_rule_stays_on_the_loopback(host: str) -> None:
         assert got[2][0] == agent.CODE_FORBIDDEN
 
     run(body, resolver=lambda: Fixed("192.0.2.1"))
+
+
+@pytest.mark.parametrize("remotes", [1, 200])
+def test_a_session_that_was_refused_does_not_stay(remotes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither where the server says why and hangs on, nor where the hello cannot be said."""
+
+    async def main() -> None:
+        pump = Pump(asyncio.get_running_loop())
+        dialled, peer = pair()
+
+        async def instead(*_: object) -> Dialled:
+            return dialled
+
+        monkeypatch.setattr(agent, "dial", instead)
+        monkeypatch.setattr(Agent, "_check_fingerprint", lambda *_: None)
+        one = Agent(options(*[f"{'b' * 250}:0:{'a' * 250}:80"] * remotes))
+        try:
+            async with asyncio.timeout(30):
+                trying = asyncio.create_task(one._session(pump))
+                peer.control(type="refuse", code="busy", message="later")
+                assert isinstance(await trying, Refused if remotes == 1 else ProtocolError)
+                if remotes == 1:
+                    await ask(lambda: peer.wait_for(CLOSE))
+                peer.close()
+                await until(lambda: not pump.links)
+        finally:
+            pump.close()
+            peer.close()
+
+    asyncio.run(main())

@@ -300,6 +300,8 @@ class Agent:
             session.link.abort(None)
             return ConnectError(f"{address.netloc} did not answer the hello within {WELCOME_TIMEOUT:g} s")
         except RportError as error:
+            if session is not None:  # the next try is another session, whether or not the server ends this one
+                session.link.finish_session(CLOSE_OK)
             return error
         self.session = session
         log.info("Connected (Latency %.1fms)", latency * 1000)
