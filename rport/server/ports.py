@@ -14,7 +14,9 @@ def bind(host: str, port: int) -> socket.socket:
     where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     try:
         address = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
-        str(address).encode("ascii")  # the zone of an IPv6 address may be anything, which bind() fails on in its own way
+        str(address).encode(
+            "ascii"
+        )  # the zone of an IPv6 address may be anything, which bind() fails on in its own way
     except ValueError:
         raise PortUnavailable(f"cannot listen on {where}: give an address of the server, not a name") from None
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
