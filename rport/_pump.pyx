@@ -176,7 +176,10 @@ cdef class Pump:
         self.now = net.rp_now()
         for link in list(self.links):
             link.now = self.now
-            link.tick()
+            try:
+                link.tick()
+            except Exception as error:
+                link.fail_unexpectedly(error)
             if link.waiting():
                 self.activate(link)
         self._turn()
@@ -598,7 +601,10 @@ cdef class Link(Mux):
         self.leave_draining()
         self.pump.graveyard.append(self)
         self.pump._schedule()
-        self.owner.on_closed(error)
+        try:
+            self.owner.on_closed(error)
+        except Exception:                       # whoever called goes on with other sessions
+            _log.exception("session's end failed")
         return 0
 
     cdef int fail_unexpectedly(self, object error) except -1:

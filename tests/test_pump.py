@@ -25,6 +25,7 @@ from tests.support.wire import (
     REKEY,
     RESET,
     WINDOW,
+    Watcher,
     WirePeer,
     frame,
     link_with_peer,
@@ -228,6 +229,27 @@ def test_a_key_that_is_due_changes_in_the_first_record_however_full_it_is(size: 
             link.control(b"behind")
             while await ask(lambda: peer.wait_for(CONTROL)[2]) != b"behind":
                 pass
+
+    run(body)
+
+
+class Raising(Watcher):
+    """Its own end is too much for it."""
+
+    def on_closed(self, error: Exception | None) -> None:
+        super().on_closed(error)
+        raise RuntimeError("for the test")
+
+
+def test_a_session_whose_end_fails_holds_up_no_other() -> None:
+    async def body(pump: Pump) -> None:
+        _, bad, first = link_with_peer(pump, client=True, watcher=Raising())
+        _, _, second = link_with_peer(pump, client=True)
+        with contextlib.closing(first), contextlib.closing(second):
+            first.send(frame(0, 99))
+            second.send(frame(0, PING, struct.pack(">Q", 9)))  # both are there when the loop looks
+            await bad.ended.wait()
+            assert await ask(lambda: second.wait_for(PONG)[2]) == struct.pack(">Q", 9)
 
     run(body)
 
