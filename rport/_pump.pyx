@@ -694,6 +694,8 @@ cdef class Link(Mux):
         self.opened += 1
         if self.trace:
             self.owner.on_stream(c, "")
+            if c.gone:                          # the owner ended the session
+                return 0
         c.target = <Target>self.targets[c.tunnel]
         if c.target is None:
             c.dialled_at = self.now + OPEN_TIMEOUT
@@ -769,6 +771,8 @@ cdef class Link(Mux):
         self.opened += 1
         if self.trace:
             self._tell_visitor(c)
+            if c.gone:
+                return 0
         self.pump.prepare(fd)
         return self.pump.register(fd, c, KIND_CONN, True)
 

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
 
-from rport._pump import Listener, Pump, Target
+from rport._pump import Link, Listener, Pump, Target
 from rport.errors import LinkLost, ProtocolError
 from tests.support.wire import (
     ACCEPT,
@@ -250,6 +250,40 @@ def test_a_session_whose_end_fails_holds_up_no_other() -> None:
             second.send(frame(0, PING, struct.pack(">Q", 9)))  # both are there when the loop looks
             await bad.ended.wait()
             assert await ask(lambda: second.wait_for(PONG)[2]) == struct.pack(">Q", 9)
+
+    run(body)
+
+
+class Leaving(Watcher):
+    """Ends the session when it hears of a stream."""
+
+    link: Link
+
+    def on_stream(self, conn: object, peer: str) -> None:
+        self.link.abort(None)
+
+    def on_stream_left(self, conn: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize("client", [True, False])
+def test_a_session_may_end_at_the_word_of_a_stream(client: bool) -> None:
+    async def body(pump: Pump) -> None:
+        watcher = Leaving()
+        link, _, peer = link_with_peer(pump, client=client, watcher=watcher)
+        watcher.link, link.trace = link, True
+        with contextlib.closing(peer), socket.create_server(("127.0.0.1", 0)) as local:
+            where = local.getsockname()
+            if client:
+                link.set_target(1, Target([(*where, 0)]))
+                peer.send(open_frame(2))
+            else:
+                Listener(link, local.detach(), 1)
+                socket.create_connection(where).close()
+            await watcher.ended.wait()
+            for _ in range(10):  # an event of a stream that is no more
+                await asyncio.sleep(0)
+        assert len(pump.links) == 0
 
     run(body)
 
