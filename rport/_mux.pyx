@@ -611,7 +611,8 @@ cdef class Mux:
     # --- receiving ---------------------------------------------------------------------------------------------------
 
     cdef Py_ssize_t feed(self, uint8_t *p, size_t size) except -1:
-        """Takes all whole records from `size` octets at `p` (changed in place); returns how many octets those were.
+        """Takes all whole records from `size` octets at `p` (changed in place), or those up to ERRANDS_MAX errands;
+        returns how many octets those were.
 
         Raises ProtocolError when the peer breaks PROTOCOL.md; nothing of the offending record was delivered.
         """
@@ -621,7 +622,8 @@ cdef class Mux:
         cdef int opcode
         cdef bint short
         cdef Seal seal = self.opener
-        while size - done >= 2 and not self.closed:
+        self.errands = 0
+        while size - done >= 2 and not self.closed and self.errands < f.ERRANDS_MAX:
             h = p + done
             opcode = h[0] & 0x0f
             if (h[0] & 0xf0) != 0x80 or bool(h[1] & 0x80) == self.client:
@@ -799,11 +801,13 @@ cdef class Mux:
                     self.rtt = trip
                 self.on_pong(trip)
         elif kind == f.FRAME_CONTROL and size <= f.CONTROL_MAX:
+            self.errands += 1
             self.on_control(p, size)
         elif kind == f.FRAME_CLOSE and 1 <= size <= f.REASON_MAX:
             self.closed = True
             self.on_close(p[0], (<const char *>p)[1:size])
         elif kind == f.FRAME_REKEY and size == 0:
+            self.errands += 1
             self.opener.next_key(self.now)
         elif kind == f.FRAME_ACK and size == 8:
             pass

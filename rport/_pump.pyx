@@ -12,6 +12,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t, int64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memmove, memset, strerror
 
+from rport cimport _frame as f
 from rport cimport _net as net
 from rport._mux cimport Mux, Seal, Stream, PULL_BROKEN, PULL_EMPTY, PULL_EOF, WANT_DATA
 from rport._net cimport sockaddr_storage
@@ -37,6 +38,7 @@ cdef enum:
     SLICE_QUICK = 100000        # nanoseconds, the least that there is
 
 cdef double INTERACTIVE = 0.05  # seconds, as in _mux
+cdef double TURN_TIME = 0.05    # seconds, less one round: the API and the front door wait no longer
 cdef double DIAL_TIMEOUT = 10.0
 cdef double OPEN_TIMEOUT = 20.0
 cdef double CLOSE_TIMEOUT = 2.0 # for the carrier to take a CLOSE, and for the peer to hang up behind it
@@ -188,10 +190,13 @@ cdef class Pump:
 
     cdef int _turn(self) except -1:
         cdef int rounds
+        cdef double started = net.rp_now()
         cdef Link link
         cdef list work
         for rounds in range(ROUNDS):
             self.now = net.rp_now()
+            if self.now - started > TURN_TIME:
+                break
             self._events()
             self._set_pace()
             if not self.active:
@@ -517,6 +522,9 @@ cdef class Link(Mux):
         if self.dead:
             return False
         self.rx_head += done
+        if self.errands >= f.ERRANDS_MAX and not self.closed:   # the rest behind the others' turn
+            self.rx_ready = True
+            return True
         held = self.rx_tail - self.rx_head
         if held <= STASH_MAX:
             self.stash = (<const char *>self.rx)[self.rx_head:self.rx_tail] if held and not self.rx_ready else None

@@ -288,6 +288,39 @@ def test_a_session_may_end_at_the_word_of_a_stream(client: bool) -> None:
     run(body)
 
 
+class Told(Watcher):
+    """Notes how much another session had been told when this one was told something."""
+
+    def __init__(self, other: Watcher) -> None:
+        super().__init__()
+        self.other = other
+        self.at: list[int] = []
+
+    def on_control(self, data: bytes) -> None:
+        self.at.append(len(self.other.controls))
+
+
+@pytest.mark.parametrize("kind", [CONTROL, REKEY])
+def test_a_flood_of_messages_takes_turns_with_other_sessions(kind: int) -> None:
+    async def body(pump: Pump) -> None:
+        _, busy, flood = link_with_peer(pump, client=False)
+        told = Told(busy)
+        _, _, other = link_with_peer(pump, client=False, watcher=told)
+        with contextlib.closing(flood), contextlib.closing(other):
+            records = []
+            for number in range(2000):
+                records.append(flood.record(frame(0, CONTROL if number % 2 else kind)))
+                if kind == REKEY and not number % 2:
+                    flood.sealer.rekey(0.0)
+            flood.sock.sendall(b"".join(records) + flood.record(frame(0, PING, bytes(8))))
+            other.send(frame(0, CONTROL))  # all is there when the loop looks
+            assert await ask(lambda: flood.wait_for(PONG)[2]) == bytes(8)
+            assert len(busy.controls) in (1000, 2000)
+            assert told.at[0] <= 64
+
+    run(body)
+
+
 def test_dial_carries_early_data_and_both_ends() -> None:
     async def body(pump: Pump) -> None:
         link, _, peer = link_with_peer(pump, client=True)
