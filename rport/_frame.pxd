@@ -16,6 +16,7 @@ cdef enum:
     SESSION_WINDOW_MAX = 67108864  # sum of all windows granted in one direction; a quarter is for early windows
     STREAMS_MAX = 4096
     PENDING_MAX = 256           # opened, neither accepted nor refused
+    ERRANDS_MAX = 64            # control messages and key changes of one turn: milliseconds; no burst of an honest peer
 
 cdef enum FrameType:
     FRAME_OPEN = 1              # tunnel u32, window u32

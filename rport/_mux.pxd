@@ -93,6 +93,7 @@ cdef class Mux:
     cdef Ring bulk
     cdef object controls        # deque of packed control messages
     cdef size_t control_queue   # octets in it
+    cdef int errands            # frames of the last feed that cost Python's time
     cdef bint ping_due
     cdef bint pong_due
     cdef uint64_t ping_token    # microseconds

@@ -35,6 +35,8 @@ cdef enum:
     SMALL_ROW = 4                               # so many in a row are no bulk stream's odd ends
     QUICK_WINDOW = 131072                       # of a bulk stream meanwhile, or more where that does not fill the path
     STREAM_ROOM = 8 * 8 + f.REASON_MAX          # every frame but DATA that one stream may emit in its turn
+    RECORD_ROOM = f.RECORD_MAX - f.FRAME_HEADER     # for frames; a REKEY fits behind them whenever it is due
+    RECORD_END = f.FRAME_HEADER + f.TAG_SIZE_AEGIS  # that REKEY and the tag
 
 
 cdef class Stream:
@@ -280,17 +282,17 @@ cdef class Mux:
     cdef bint _room(self, size_t size) except -1:
         """Makes sure that an open record has `size` octets left; False when the buffer is full."""
         cdef size_t start
-        if self.record and self.cursor + size - self.record > f.RECORD_MAX:
+        if self.record and self.cursor + size - self.record > RECORD_ROOM:
             self.seal_record()
         if self.tx == NULL:
             self.tx = self.tx_acquire()
             self.tx_head = self.tx_tail = 0
         if not self.record:
             start = self.tx_tail + HEADER_ROOM
-            if start + size + f.TAG_SIZE_AEGIS > BUFFER_SIZE:
+            if start + size + RECORD_END > BUFFER_SIZE:
                 return False
             self.record = self.cursor = start
-        return self.cursor + size + f.TAG_SIZE_AEGIS <= BUFFER_SIZE
+        return self.cursor + size + RECORD_END <= BUFFER_SIZE
 
     cdef uint8_t *_frame(self, uint32_t stream, uint8_t kind, uint32_t length) except? NULL:
         """Writes a frame's header and returns where its payload goes; NULL when there is no room."""
@@ -313,7 +315,7 @@ cdef class Mux:
         if self.cursor == self.record:
             self.record = 0
             return 0
-        rekey = seal.key_is_due(self.now) and self.cursor + f.FRAME_HEADER - self.record <= f.RECORD_MAX
+        rekey = seal.key_is_due(self.now)
         if rekey:
             f.put_frame(self.tx + self.cursor, 0, f.FRAME_REKEY, 0)
             self.cursor += f.FRAME_HEADER
@@ -444,7 +446,7 @@ cdef class Mux:
             if not self._room(f.FRAME_HEADER + READ_MIN):
                 self._queue(s)
                 return 0
-            room = min(f.RECORD_MAX - (self.cursor - self.record), BUFFER_SIZE - f.TAG_SIZE_AEGIS - self.cursor)
+            room = min(RECORD_ROOM - (self.cursor - self.record), BUFFER_SIZE - RECORD_END - self.cursor)
             size = min(<size_t>s.credit, room - f.FRAME_HEADER, budget, <size_t>f.FRAME_MAX)
             got = self.pull(s, self.tx + self.cursor + f.FRAME_HEADER, size)
             if got > 0:
@@ -466,7 +468,7 @@ cdef class Mux:
                 s.fin_sent = True
                 self.finish(s)
             elif got == PULL_BROKEN:
-                self.reset(s, 0)
+                self.reset(s, 1)                # failed: PROTOCOL.md knows no 0
                 self.on_gone(s)
             return 0
         s.bulk = True
@@ -476,7 +478,8 @@ cdef class Mux:
     # --- receiving ---------------------------------------------------------------------------------------------------
 
     cdef Py_ssize_t feed(self, uint8_t *p, size_t size) except -1:
-        """Takes all whole records from `size` octets at `p` (changed in place); returns how many octets those were.
+        """Takes all whole records from `size` octets at `p` (changed in place), or those up to ERRANDS_MAX errands;
+        returns how many octets those were.
 
         Raises ProtocolError when the peer breaks PROTOCOL.md; nothing of the offending record was delivered.
         """
@@ -485,7 +488,8 @@ cdef class Mux:
         cdef uint8_t *mask
         cdef int opcode, head
         cdef Seal seal = self.opener
-        while size - done >= 2 and not self.closed:
+        self.errands = 0
+        while size - done >= 2 and not self.closed and self.errands < f.ERRANDS_MAX:
             h = p + done
             opcode = h[0] & 0x0f
             if (h[0] & 0xf0) != 0x80 or bool(h[1] & 0x80) == self.client:
@@ -604,6 +608,8 @@ cdef class Mux:
         cdef uint32_t window
         if size < 8 or size > 64 or bool(stream & 1) == self.client or stream <= self.last_peer_id:
             raise ProtocolError(f"OPEN out of order: stream {stream}")
+        if self.record_limit < f.RECORD_MAX:    # whoever is not admitted must not make this end keep streams
+            raise ProtocolError("OPEN before the hello was accepted")
         window = f.get32(p + 4)
         if not f.EARLY_WINDOW <= window <= f.WINDOW_MAX:
             raise ProtocolError("OPEN grants a window out of bounds")
@@ -646,11 +652,13 @@ cdef class Mux:
                     self.rtt = trip
                 self.on_pong(trip)
         elif kind == f.FRAME_CONTROL and size <= f.CONTROL_MAX:
+            self.errands += 1
             self.on_control(p, size)
         elif kind == f.FRAME_CLOSE and 1 <= size <= f.REASON_MAX:
             self.closed = True
             self.on_close(p[0], (<const char *>p)[1:size])
         elif kind == f.FRAME_REKEY and size == 0:
+            self.errands += 1
             self.opener.rekey(self.now)
         elif kind == f.FRAME_ACK and size == 8:
             pass

@@ -42,7 +42,7 @@ cdef class Pump:
     cdef object ticker
     cdef bint scheduled
     cdef bint closed
-    cdef int descriptor_limit
+    cdef readonly int descriptor_limit
     cdef bint paces             # the system's default congestion control sends by timers
     cdef bint quick             # somebody waits for answers: turns are short
     cdef double quick_until

@@ -28,6 +28,8 @@ class Pump:
     @property
     def links(self) -> set[Link]: ...
     @property
+    def descriptor_limit(self) -> int: ...
+    @property
     def buffers_out(self) -> int:
         """Big buffers in use now: 0 when everything is idle."""
 
@@ -84,6 +86,9 @@ class Link(Mux):
 
     def set_target(self, tunnel: int, target: Target | None) -> None:
         """What OPEN frames for `tunnel` dial; None asks owner.on_dial each time."""
+
+    def drop_target(self, tunnel: int) -> None:
+        """OPEN frames for `tunnel` are refused from now on."""
 
     def dial(self, conn: Conn, target: Target) -> None:
         """The answer to on_dial."""

@@ -12,8 +12,8 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy, memmove, memset
 
-from rport cimport _net as net
 from rport cimport _frame as f
+from rport cimport _net as net
 from rport._mux cimport BUFFER_SIZE, INTERACTIVE, PULL_BROKEN, PULL_EMPTY, PULL_EOF, WANT_DATA, Mux, Stream
 from rport._net cimport sockaddr_storage
 from rport._poll cimport (
@@ -43,6 +43,7 @@ cdef enum:
     NOTSENT_LOWAT = 262144      # what the kernel may hold unsent: enough to keep it busy between two turns
     SLICE_QUICK = 100000        # nanoseconds, the least that there is
 
+cdef double TURN_TIME = 0.05    # seconds, less one round: the API and the front door wait no longer
 cdef double DIAL_TIMEOUT = 10.0
 cdef double OPEN_TIMEOUT = 20.0
 cdef double CLOSE_TIMEOUT = 2.0 # for the carrier to take a CLOSE, and for the peer to hang up behind it
@@ -168,7 +169,10 @@ cdef class Pump:
         self.now = net.rp_now()
         for link in list(self.links):
             link.now = self.now
-            link.tick()
+            try:
+                link.tick()
+            except Exception as error:
+                link.fail_unexpectedly(error)
             if link.waiting():
                 self.activate(link)
         self._turn()
@@ -177,10 +181,13 @@ cdef class Pump:
 
     cdef int _turn(self) except -1:
         cdef int rounds
+        cdef double started = net.rp_now()
         cdef Link link
         cdef list work
         for rounds in range(ROUNDS):
             self.now = net.rp_now()
+            if self.now - started > TURN_TIME:
+                break
             self._events()
             self._set_pace()
             if not self.active:
@@ -414,6 +421,10 @@ cdef class Link(Mux):
         """What OPEN frames for `tunnel` dial; None asks owner.on_dial each time."""
         self.targets[tunnel] = target
 
+    def drop_target(self, uint32_t tunnel):
+        """OPEN frames for `tunnel` are refused from now on."""
+        self.targets.pop(tunnel, None)
+
     def dial(self, Conn conn, Target target):
         """The answer to on_dial."""
         if not conn.gone and not self.dead:
@@ -505,6 +516,9 @@ cdef class Link(Mux):
         if self.dead:
             return False
         self.rx_head += done
+        if self.errands >= f.ERRANDS_MAX and not self.closed:   # the rest behind the others' turn
+            self.rx_ready = True
+            return True
         held = self.rx_tail - self.rx_head
         if held <= STASH_MAX:
             self.stash = (<const char *>self.rx)[self.rx_head:self.rx_tail] if held and not self.rx_ready else None
@@ -589,7 +603,10 @@ cdef class Link(Mux):
         self.leave_draining()
         self.pump.graveyard.append(self)
         self.pump._schedule()
-        self.owner.on_closed(error)
+        try:
+            self.owner.on_closed(error)
+        except Exception:                       # whoever called goes on with other sessions
+            _log.exception("session's end failed")
         return 0
 
     cdef int fail_unexpectedly(self, object error) except -1:
@@ -678,6 +695,8 @@ cdef class Link(Mux):
             return self.refuse(c, f.CODE_NO_TUNNEL, b"no such tunnel")
         if self.trace:
             self.owner.on_stream(c, "")
+            if c.gone:                          # the owner ended the session
+                return 0
         c.target = <Target>self.targets[c.tunnel]
         if c.target is None:
             c.dialled_at = self.now + OPEN_TIMEOUT
@@ -749,6 +768,8 @@ cdef class Link(Mux):
         c.fd = fd
         if self.trace:
             self._tell_visitor(c)
+            if c.gone:
+                return 0
         self.pump.prepare(fd)
         return self.pump.register(fd, c, KIND_CONN, True)
 

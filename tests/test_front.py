@@ -427,6 +427,31 @@ def test_a_link_counts_until_it_leaves(loop: str) -> None:
         arrival.sock.close()
 
 
+def _answered(door: Door) -> socket.socket:
+    """A connection whose first request has got its answer."""
+    sock = door.connect()
+    sock.sendall(PLAIN)
+    read_head(sock)
+    assert receive(sock, 2) == b"/x"
+    return sock
+
+
+def test_a_link_behind_an_answered_request_counts(loop: str) -> None:
+    gate = Gate(1, 1)
+    with open_door(app, loop, gate) as door, contextlib.ExitStack() as stack:
+        first, second = [stack.enter_context(_answered(door)) for _ in range(2)]
+        assert gate.inside == 0
+        first.sendall(request())
+        assert read_head(first).startswith(b"HTTP/1.1 101 ")
+        assert gate.inside == 1
+        second.sendall(request())
+        assert read_all(second).startswith(b"HTTP/1.1 503 ")
+        link = door.arrival()
+        link.leave()
+        assert gate.inside == 0
+        link.sock.close()
+
+
 def test_a_client_that_goes_frees_its_place(loop: str) -> None:
     gate = Gate(1, 1)
     with open_door(app, loop, gate) as door:

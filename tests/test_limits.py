@@ -878,6 +878,18 @@ def test_refusals_that_wait_to_be_sent_are_bounded(client: bool, more: int) -> N
 
 
 @both_roles
+def test_nobody_opens_before_admission(client: bool) -> None:
+    """8,192 refusals that wait are 4 MiB, and 256 connections may be there that are not admitted."""
+
+    async def body(pump: Pump) -> None:
+        with session(pump, client=client, admitted=False) as side:
+            side.peer.send(open_frame(first(client)))
+            await side.is_cut()
+
+    run(body)
+
+
+@both_roles
 @pytest.mark.usefixtures("tidy")
 def test_a_peer_that_opens_and_never_reads_loses_the_session(client: bool) -> None:
     async def body(pump: Pump) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from rport._pump import Listener, Pump, Target
+from rport._pump import Link, Listener, Pump, Target
 from rport.errors import LinkLost, ProtocolError
 from tests.support.programs import read_all
 from tests.support.wire import (
@@ -25,6 +25,7 @@ from tests.support.wire import (
     REKEY,
     RESET,
     WINDOW,
+    Watcher,
     WirePeer,
     ask,
     frame,
@@ -180,6 +181,116 @@ def test_ack_rekey_and_carrier_pings_are_taken() -> None:
             peer.sock.sendall(b"\x89\x04ping")
             peer.send(frame(0, PING, struct.pack(">Q", 9)))
             assert await ask(lambda: peer.wait_for(PONG)[2]) == struct.pack(">Q", 9)
+
+    run(body)
+
+
+@pytest.mark.parametrize("size", [65536, 4056, 4057, 4048, 4049])
+def test_a_key_that_is_due_changes_in_the_first_record_however_full_it_is(size: int) -> None:
+    """A change that was put off from full record to full record came too late for the peer, and in a full buffer its
+    eight octets went beyond the end."""
+
+    async def body(pump: Pump) -> None:
+        link, _, peer = link_with_peer(pump, client=False, key_due=True)
+        with contextlib.closing(peer):
+            for _ in range(4):
+                link.put_control(bytes(65536))
+            link.control(bytes(size))  # with 4056 the record would be of the very limit
+            assert await ask(lambda: peer.wait_for(REKEY)) == (0, REKEY, b"")
+            assert peer.opener.records == 1
+            assert peer.waiting == []
+            peer.opener.rekey(0.0)
+            link.control(b"behind")
+            while await ask(lambda: peer.wait_for(CONTROL)[2]) != b"behind":
+                pass
+
+    run(body)
+
+
+class Raising(Watcher):
+    """Its own end is too much for it."""
+
+    def on_closed(self, error: Exception | None) -> None:
+        super().on_closed(error)
+        raise RuntimeError("for the test")
+
+
+def test_a_session_whose_end_fails_holds_up_no_other() -> None:
+    async def body(pump: Pump) -> None:
+        _, bad, first = link_with_peer(pump, client=True, watcher=Raising())
+        _, _, second = link_with_peer(pump, client=True)
+        with contextlib.closing(first), contextlib.closing(second):
+            first.send(frame(0, 99))
+            second.send(frame(0, PING, struct.pack(">Q", 9)))  # both are there when the loop looks
+            await bad.ended.wait()
+            assert await ask(lambda: second.wait_for(PONG)[2]) == struct.pack(">Q", 9)
+
+    run(body)
+
+
+class Leaving(Watcher):
+    """Ends the session when it hears of a stream."""
+
+    link: Link
+
+    def on_stream(self, conn: object, peer: str) -> None:
+        self.link.abort(None)
+
+    def on_stream_left(self, conn: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize("client", [True, False])
+def test_a_session_may_end_at_the_word_of_a_stream(client: bool) -> None:
+    async def body(pump: Pump) -> None:
+        watcher = Leaving()
+        link, _, peer = link_with_peer(pump, client=client, watcher=watcher)
+        watcher.link, link.trace = link, True
+        with contextlib.closing(peer), socket.create_server(("127.0.0.1", 0)) as local:
+            where = local.getsockname()
+            if client:
+                link.set_target(1, Target([(*where, 0)]))
+                peer.send(open_frame(2))
+            else:
+                Listener(link, local.detach(), 1)
+                socket.create_connection(where).close()
+            await watcher.ended.wait()
+            for _ in range(10):  # an event of a stream that is no more
+                await asyncio.sleep(0)
+        assert len(pump.links) == 0
+
+    run(body)
+
+
+class Told(Watcher):
+    """Notes how much another session had been told when this one was told something."""
+
+    def __init__(self, other: Watcher) -> None:
+        super().__init__()
+        self.other = other
+        self.at: list[int] = []
+
+    def on_control(self, data: bytes) -> None:
+        self.at.append(len(self.other.controls))
+
+
+@pytest.mark.parametrize("kind", [CONTROL, REKEY])
+def test_a_flood_of_messages_takes_turns_with_other_sessions(kind: int) -> None:
+    async def body(pump: Pump) -> None:
+        _, busy, flood = link_with_peer(pump, client=False)
+        told = Told(busy)
+        _, _, other = link_with_peer(pump, client=False, watcher=told)
+        with contextlib.closing(flood), contextlib.closing(other):
+            records = []
+            for number in range(2000):
+                records.append(flood.record(frame(0, CONTROL if number % 2 else kind)))
+                if kind == REKEY and not number % 2:
+                    flood.sealer.rekey(0.0)
+            flood.sock.sendall(b"".join(records) + flood.record(frame(0, PING, bytes(8))))
+            other.send(frame(0, CONTROL))  # all is there when the loop looks
+            assert await ask(lambda: flood.wait_for(PONG)[2]) == bytes(8)
+            assert len(busy.controls) in (1000, 2000)
+            assert told.at[0] <= 64
 
     run(body)
 

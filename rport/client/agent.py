@@ -14,7 +14,7 @@ from rport._pump import Conn, Pump, Target
 from rport._seal import preferred_ciphers
 from rport.client.address import Address
 from rport.client.dial import Dialled, dial
-from rport.client.policy import Rule, dialled_host, refusal
+from rport.client.policy import Rule, dialled_host, is_local, refusal
 from rport.client.resolve import Resolver
 from rport.errors import (
     AuthFailed,
@@ -37,7 +37,11 @@ RETRY_START = 0.1  # seconds before the first retry
 STABLE = 5.0
 REMOTES_MAX = 200  # a hello with so many fits into a control message, even where all target names have full length
 PORT_RETRY_MAX = 5.0  # seconds between tries for a port that somebody else holds
-CODE_NAME = 8  # PROTOCOL.md, section 7
+OFFERS_MAX = 256  # tunnels that the server asked for: as many as it may have at all
+LOOKUPS_MAX = 256  # names that are looked up at a time, PENDING_MAX; a stream that is reset does not end its own
+CODE_BUSY = 3  # PROTOCOL.md, section 7
+CODE_FORBIDDEN = 7
+CODE_NAME = 8
 
 log = logging.getLogger("rport")
 
@@ -75,6 +79,10 @@ class ClientSession(Session):
         self.picked = picked  # by index of the remote, the port that the server picked
         self.welcomed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._names: dict[int, tuple[str, int]] = {}
+        self._declared: dict[int, int] = {}  # by index of the remote, its tunnel
+        self._offered: set[int] = set()
+        self._retries: set[int] = set()  # remotes that wait to be declared again
+        self._lookups = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._waits: dict[int, float] = {}
         self.link.admit_peer()  # the handshake has proved its key
@@ -120,20 +128,27 @@ class ClientSession(Session):
             if self.picked.pop(ref, None) is not None:  # taken meanwhile: any other will do
                 self._declare(ref)
                 return
+            if ref in self._retries:
+                return
             wait = min(self._waits.get(ref, RETRY_START / 2) * 2, PORT_RETRY_MAX)
             self._waits[ref] = wait
             log.error("Tunnel %s: %s; trying again", remote, control.get_str(message, "error"))
+            self._retries.add(ref)
             self._spawn(self._declare_again(ref, wait * jitter(0.8, 1.2)))
             return
         self._waits.pop(ref, None)
         port = control.get_int(message, "lport", 1, PORT_MAX)
         if not remote.lport:
             self.picked[ref] = port
-        self._serve(control.get_int(message, "id", 1, TUNNEL_MAX), dialled_host(remote), remote.rport)
+        number = control.get_int(message, "id", 1, TUNNEL_MAX)
+        self._drop(self._declared.get(ref, number))  # a remote has one tunnel, however often the server says so
+        self._declared[ref] = number
+        self._serve(number, dialled_host(remote), remote.rport)
         log.info("Tunnel %s", Remote(remote.lhost, port, dialled_host(remote), remote.rport))
 
     async def _declare_again(self, ref: int, wait: float) -> None:
         await asyncio.sleep(wait)
+        self._retries.discard(ref)
         self._declare(ref)
 
     def _declare(self, ref: int) -> None:
@@ -150,11 +165,14 @@ class ClientSession(Session):
         remote = Remote.from_wire(message.get("remote"))
         host = dialled_host(remote)
         reason = refusal(self.options.allow, host, remote.rport)
+        if reason is None and len(self._offered | {number}) > OFFERS_MAX:
+            reason = f"this client has taken {OFFERS_MAX} offers already"
         answer: dict[str, object] = {"type": "answer", "id": number}
         if reason is not None:
             log.warning("The server asked for a tunnel to %s: refused, %s", remote.target, reason)
             answer["error"] = reason
         else:
+            self._offered.add(number)
             self._serve(number, host, remote.rport)
             log.info("Tunnel %s (asked for by the server)", remote)
         self.send(answer)
@@ -166,7 +184,16 @@ class ClientSession(Session):
             self._names[number] = (host, port)
             self.link.set_target(number, None)
 
+    def _drop(self, number: int) -> None:
+        self.link.drop_target(number)
+        self._names.pop(number, None)
+        self._offered.discard(number)
+
     def on_dial(self, conn: Conn, tunnel: int) -> None:
+        if self._lookups >= LOOKUPS_MAX:
+            self.link.refuse_dial(conn, CODE_BUSY, "too many names are being looked up")
+            return
+        self._lookups += 1
         self._spawn(self._dial_name(conn, *self._names[tunnel]))
 
     async def _dial_name(self, conn: Conn, host: str, port: int) -> None:
@@ -175,7 +202,14 @@ class ClientSession(Session):
         except OSError as error:
             self.link.refuse_dial(conn, CODE_NAME, f"{host} does not resolve: {error.strerror}")
             return
+        finally:
+            self._lookups -= 1
         addresses = [(str(where[0]).partition("%")[0], port, where[3] if len(where) == 4 else 0) for *_, where in found]
+        if is_local(host):  # it needed no rule, so it must not lead elsewhere, whatever a name server says
+            addresses = [address for address in addresses if is_local(address[0])]
+        if not addresses:
+            self.link.refuse_dial(conn, CODE_FORBIDDEN, f"{host} is not on this client's loopback")
+            return
         self.link.dial(conn, Target(addresses))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
@@ -287,6 +321,9 @@ class Agent:
         except TimeoutError:
             session.link.abort(None)
             raise ConnectError(f"{address.netloc} did not answer the hello within {WELCOME_TIMEOUT:g} s") from None
+        except RportError:  # the next try is another session, whether or not the server ends this one
+            session.link.finish_session(CLOSE_OK)
+            raise
         log.info("Connected (Latency %.1fms)", latency * 1000)
         return session
 

@@ -59,17 +59,18 @@ def dialled_host(remote: Remote) -> str:
     return {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(remote.rhost, remote.rhost)
 
 
+def is_local(host: str) -> bool:
+    """An address of this machine's loopback, or the name of it."""
+    name = _plain(host)
+    try:
+        return name == "localhost" or ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
 def refusal(rules: list[Rule], host: str, port: int) -> str | None:
     """Why a target that the server asks for is not dialled; None when it is."""
-    name = _plain(host)
-    if name == "localhost":
-        return None
-    try:
-        if ipaddress.ip_address(name).is_loopback:
-            return None
-    except ValueError:
-        pass
-    if any(rule.allows(name, port) for rule in rules):
+    if is_local(host) or any(rule.allows(_plain(host), port) for rule in rules):
         return None
     shown = host_port(host, port)
     return f"{shown} is not on this client's loopback and no --allow rule covers it; to dial it, add --allow {shown}"

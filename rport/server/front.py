@@ -24,6 +24,8 @@ from rport.websocket import HEAD_MAX, HEADERS_MAX, upgrade_response
 
 OnArrival = Callable[[Arrival], None]
 
+CROWDED = "too many connections are not logged in yet; try again in a moment"
+
 log = logging.getLogger("rport")
 
 
@@ -63,7 +65,7 @@ class RportHttp(HttpToolsProtocol):
         if self._counted:
             self._start_timer()
         else:
-            self._refuse(Refusal(503, "too many connections are not logged in yet; try again in a moment"))
+            self._refuse(Refusal(503, CROWDED))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
@@ -161,6 +163,10 @@ class RportHttp(HttpToolsProtocol):
         self._key = websocket_key(
             self.parser.get_method(), self.parser.get_http_version(), self.headers, self.parser.should_upgrade()
         )
+        if not self._counted:  # it was let in for a request before this one
+            self._counted = self.gate.enter(self._peer[0])
+            if not self._counted:
+                raise Refusal(503, CROWDED)
         if self.scheme == "https":  # a descriptor is not the whole connection there
             raise Refusal(501, "a tunnel inside this server's own TLS is not supported yet")
 

@@ -15,10 +15,16 @@ def listen(host: str, port: int) -> socket.socket:
     where = host_port(host, port)
     try:
         address = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
+        str(address).encode(
+            "ascii"
+        )  # the zone of an IPv6 address may be anything, which bind() fails on in its own way
     except ValueError:
         raise PortUnavailable(f"cannot listen on {where}: give an address of the server, not a name") from None
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
-    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock = socket.socket(family, socket.SOCK_STREAM)
+    except OSError as error:
+        raise PortUnavailable(f"cannot listen on {where}: {_reason(error, port)}") from None
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:  # [::] and 0.0.0.0 are two addresses, each with its own holder
@@ -38,4 +44,6 @@ def _reason(error: OSError, port: int) -> str:
         return f"port {port} needs rights that the server does not run with"
     if error.errno == errno.EADDRNOTAVAIL:
         return "the server has no such address"
+    if error.errno == errno.EAFNOSUPPORT:
+        return "the server has no IPv6"
     return error.strerror or "unknown error"

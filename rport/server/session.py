@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 TUNNELS_MAX = 256  # per session; a control message holds no more
 VERSION_SHOWN = 64  # characters of the client's version
+DESCRIPTORS_KEPT = 32  # of the 64 that visitors leave: for clients and the API; what listens keeps its own for good
 ANSWER_TIMEOUT = 10.0  # seconds for a client to say whether it serves an offered tunnel
 
 log = logging.getLogger("rport")
@@ -66,7 +67,7 @@ class ServerSession(Session):
         if self.service.draining:
             return self.refuse("busy", "the server is going down; try again")
         if not self._login(user, control.get_str(message, "password", "")):
-            log.warning("%s: login failed for user %r from %s", self.name, user, self.peer[0])
+            log.warning("%s: login failed for user %r from %s", self.name, user[:64], self.peer[0])
             return self.refuse("auth", "login failed: unknown user or wrong password")
         old = self.service.by_identity(identity, user)
         if old is not None:
@@ -146,7 +147,11 @@ class ServerSession(Session):
             if session is self and (tunnel.remote.rhost, tunnel.remote.rport) == (remote.rhost, remote.rport):
                 raise TunnelExists(f"{remote} is there already")
             raise PortUnavailable(f"port {remote.lport} is taken by another tunnel of {session.name}")
-        return ports.listen(remote.lhost, remote.lport)
+        sock = ports.listen(remote.lhost, remote.lport)
+        if sock.fileno() >= self.service.pump.descriptor_limit - DESCRIPTORS_KEPT:
+            sock.close()
+            raise PortUnavailable("the server has no more room for tunnels")
+        return sock
 
     def _listen(self, remote: Remote, sock: socket.socket, number: int) -> registry.Tunnel:
         assert self.entry is not None

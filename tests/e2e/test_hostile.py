@@ -18,7 +18,7 @@ from rport.errors import ProtocolError
 from rport.handshake import MESSAGE_MAX, Responder
 from rport.websocket import MessageReader, accept_key, encode_message, upgrade_response
 from tests.e2e.test_life import exchange
-from tests.support.programs import Client, Server, Target, echo, read_all, until
+from tests.support.programs import Client, Server, Target, descriptors, echo, read_all, until
 from tests.support.relay import Relay
 from tests.support.wire import CLOSE, CONTROL, DATA, OPEN, PING, PONG, REFUSE, WirePeer, connect, frame, login, upgrade
 
@@ -130,8 +130,28 @@ def test_nothing_but_hello_before_hello(keep: Keep, tmp_path: Path) -> None:
         peer.drain()
     with contextlib.closing(connect(server.port)) as opener:
         opener.send(frame(1, OPEN, struct.pack(">II", 1, 262144)))
-        assert opener.wait_for(REFUSE)[0] == 1
+        assert opener.drain() == []
     server.wait_for("outside the limits")
+    server.wait_for("OPEN before the hello")
+
+
+def test_tunnels_leave_descriptors_for_others(keep: Keep, tmp_path: Path) -> None:
+    server = keep(Server(tmp_path, wrap=descriptors(200)))
+    remote = {"lhost": "127.0.0.1", "lport": 0, "rhost": "127.0.0.1", "rport": 1}
+    with contextlib.closing(login(server.port, *[remote] * 200)) as peer:
+        answers = [msgpack.unpackb(peer.wait_for(CONTROL)[2]) for _ in range(200)]
+        assert any("lport" in answer for answer in answers)
+        assert "no more room" in answers[-1]["error"]
+        assert alive(server)
+        assert len(server.sessions()) >= 1
+
+
+def test_a_failed_login_is_one_short_line(keep: Keep, tmp_path: Path) -> None:
+    server = keep(Server(tmp_path, "--auth", "me:secret"))
+    with contextlib.closing(connect(server.port)) as peer:
+        peer.control(**HELLO, user="\0" * 4096)
+        peer.drain()
+    assert len(server.wait_for("[^\n]*login failed[^\n]*").group(0)) < 500
 
 
 def test_visitors_of_a_peer_that_never_answers_wait_bounded(keep: Keep, tmp_path: Path) -> None:

@@ -189,20 +189,30 @@ def tcp_pair() -> tuple[socket.socket, socket.socket]:
 
 
 def link_with_peer(
-    pump: Pump, *, client: bool, cipher: str = "aegis256", admitted: bool = True, watcher: Watcher | None = None
+    pump: Pump,
+    *,
+    client: bool,
+    cipher: str = "aegis256",
+    admitted: bool = True,
+    watcher: Watcher | None = None,
+    key_due: bool = False,
 ) -> tuple[Link, Watcher, WirePeer]:
-    """A real Link as client or server, a WirePeer at the other end of a TCP connection."""
+    """A real Link as client or server, a WirePeer at the other end of a TCP connection. With `key_due` the Link's key
+    has been in use for too long."""
     near, far = tcp_pair()
     far.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as the programs do: small records do not wait
     mine, theirs = key_pair_for(client, cipher)
     watcher = watcher or Watcher()
-    link = Link(
-        Seal(mine.cipher, mine.send_key), Seal(mine.cipher, mine.recv_key), client, pump, near.detach(), watcher
-    )
+    sealer, opener = Seal(mine.cipher, mine.send_key), Seal(mine.cipher, mine.recv_key)
+    link = Link(sealer, opener, client, pump, near.detach(), watcher)
+    peer = WirePeer(far, theirs, client=not client)
+    if key_due:
+        sealer.rekey(-1e9)
+        peer.opener.rekey(0.0)
     if admitted:
         link.admit_peer()
     link.start()
-    return link, watcher, WirePeer(far, theirs, client=not client)
+    return link, watcher, peer
 
 
 def open_frame(stream: int, tunnel: int = 1, window: int = 262144) -> bytes:

@@ -1,0 +1,183 @@
+"""A client's session with a server that goes to extremes; nothing here leaves the machine."""
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+
+import msgpack
+import pytest
+
+from rport._pump import Pump
+from rport.client import agent
+from rport.client.address import Address
+from rport.client.agent import Agent, ClientSession, Options
+from rport.client.dial import Dialled
+from rport.client.resolve import AddrInfo, Resolver
+from rport.errors import ProtocolError, Refused
+from rport.remote import Remote
+from tests.support.wire import (
+    ACCEPT,
+    CLOSE,
+    CONTROL,
+    REFUSE,
+    RESET,
+    WirePeer,
+    ask,
+    frame,
+    key_pair_for,
+    open_frame,
+    settle,
+    until,
+)
+
+Body = Callable[[ClientSession, WirePeer], Awaitable[None]]
+
+
+class Silent(Resolver):
+    """A dead name server."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+
+    async def resolve(self, host: str, port: int) -> list[AddrInfo]:
+        self.asked += 1
+        await asyncio.get_running_loop().create_future()
+        raise AssertionError("never")
+
+
+class Fixed(Resolver):
+    """Every name is at `address`."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__()
+        self.address = address
+
+    async def resolve(self, host: str, port: int) -> list[AddrInfo]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", (self.address, port))]
+
+
+def options(*remotes: str) -> Options:
+    return Options(Address("127.0.0.1", 1, "/"), [Remote.parse(text) for text in remotes], None, fingerprint="00" * 8)
+
+
+def pair() -> tuple[Dialled, WirePeer]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        near = socket.create_connection(listener.getsockname())
+        far, _ = listener.accept()
+    far.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    mine, theirs = key_pair_for(client=True, cipher="chacha20poly1305")
+    return Dialled(near, mine, b""), WirePeer(far, theirs, client=False)
+
+
+def run(body: Body, *remotes: str, resolver: Callable[[], Resolver] = Resolver) -> None:
+    async def main() -> None:
+        pump = Pump(asyncio.get_running_loop())
+        dialled, peer = pair()
+        session = ClientSession(pump, dialled, options(*remotes), {}, resolver())
+        session.link.start()
+        try:
+            async with asyncio.timeout(30):
+                await body(session, peer)
+        finally:
+            pump.close()
+            peer.close()
+
+    asyncio.run(main())
+
+
+def control(**message: object) -> bytes:
+    return frame(0, CONTROL, msgpack.packb(message))
+
+
+def offer(number: int, rhost: str = "127.0.0.1") -> bytes:
+    remote = {"lhost": "0.0.0.0", "lport": 1, "rhost": rhost, "rport": 1}
+    return control(type="offer", id=number, remote=remote)
+
+
+def test_offers_that_are_taken_are_bounded() -> None:
+    async def body(session: ClientSession, peer: WirePeer) -> None:
+        numbers = range(1, agent.OFFERS_MAX + 3)
+        peer.send(*(offer(number) for number in numbers), offer(1))
+        answers = [msgpack.unpackb(payload) for _, _, payload in await settle(peer)]
+        assert [answer["id"] for answer in answers] == [*numbers, 1]
+        assert [answer["id"] for answer in answers if "error" in answer] == [*numbers][-2:]
+
+    run(body)
+
+
+def test_a_remote_has_one_tunnel_whatever_the_server_says() -> None:
+    async def body(session: ClientSession, peer: WirePeer) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as target:
+            session.options.remotes[:] = [Remote("127.0.0.1", 0, *target.getsockname())]
+            peer.send(*(control(type="tunnel", ref=0, id=number, lport=1) for number in range(1, 1000)))
+            peer.send(open_frame(2, tunnel=998), open_frame(4, tunnel=999))
+            answers = {await ask(lambda: peer.receive()[:2]), await ask(lambda: peer.receive()[:2])}
+            assert answers == {(2, REFUSE), (4, ACCEPT)}
+
+    run(body)
+
+
+def test_a_remote_waits_for_one_retry_whatever_the_server_says() -> None:
+    async def body(session: ClientSession, peer: WirePeer) -> None:
+        peer.send(*(control(type="tunnel", ref=0, error="no") for _ in range(1000)))
+        await settle(peer)
+        assert len(asyncio.all_tasks()) < 5
+
+    run(body, "3000")
+
+
+def test_names_that_are_looked_up_are_bounded() -> None:
+    resolver = Silent()
+
+    async def body(session: ClientSession, peer: WirePeer) -> None:
+        peer.send(control(type="tunnel", ref=0, id=1, lport=1))
+        for first in range(2, 4000, 200):
+            peer.send(*(open_frame(n) + frame(n, RESET, b"\1") for n in range(first, first + 200, 2)))
+        peer.send(open_frame(4002))
+        assert [got[:2] for got in await settle(peer) if got[0] == 4002] == [(4002, REFUSE)]
+        assert resolver.asked <= agent.LOOKUPS_MAX
+
+    run(body, "3000:db.internal:5432", resolver=lambda: resolver)
+
+
+@pytest.mark.parametrize("host", ["localhost", "LocalHost", "localhost."])
+def test_what_needs_no_rule_stays_on_the_loopback(host: str) -> None:
+    """A name server may know a localhost of its own."""
+
+    async def body(session: ClientSession, peer: WirePeer) -> None:
+        peer.send(offer(1, host), open_frame(2))
+        got = await ask(lambda: peer.wait_for(REFUSE))
+        assert got[2][0] == agent.CODE_FORBIDDEN
+
+    run(body, resolver=lambda: Fixed("192.0.2.1"))
+
+
+@pytest.mark.parametrize("remotes", [1, 200])
+def test_a_session_that_was_refused_does_not_stay(remotes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither where the server says why and hangs on, nor where the hello cannot be said."""
+
+    async def main() -> None:
+        pump = Pump(asyncio.get_running_loop())
+        dialled, peer = pair()
+
+        async def instead(*_: object) -> Dialled:
+            return dialled
+
+        monkeypatch.setattr(agent, "dial", instead)
+        monkeypatch.setattr(Agent, "_check_fingerprint", lambda *_: None)
+        one = Agent(options(*[f"{'b' * 250}:0:{'a' * 250}:80"] * remotes))
+        try:
+            async with asyncio.timeout(30):
+                trying = asyncio.create_task(one._session(pump))
+                peer.control(type="refuse", code="busy", message="later")
+                assert isinstance(await trying, Refused if remotes == 1 else ProtocolError)
+                if remotes == 1:
+                    await ask(lambda: peer.wait_for(CLOSE))
+                peer.close()
+                await until(lambda: not pump.links)
+        finally:
+            pump.close()
+            peer.close()
+
+    asyncio.run(main())
