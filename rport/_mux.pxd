@@ -31,7 +31,7 @@ cdef enum Queue:
 
 cdef class Stream:
     """One carried connection, as the protocol sees it (PROTOCOL.md, section 7)."""
-    cdef Mux mux                # NULL-ed when the stream leaves its session
+    cdef Mux mux                # also when the stream has left it
     cdef readonly uint32_t id
     cdef readonly uint32_t tunnel
     cdef readonly bint ours             # this end opened it
@@ -86,7 +86,7 @@ cdef class Mux:
     cdef readonly size_t record_limit     # plaintext that the peer may put into one record now
     cdef double now
     cdef double interactive_at      # when a small message last came on a stream that carries only such
-    cdef uint32_t next_id
+    cdef public uint32_t next_id    # of the next stream that this end opens
     cdef uint32_t last_peer_id
     cdef int zombies            # streams gone whose last frame is not out yet
     cdef Ring fresh
@@ -124,6 +124,7 @@ cdef class Mux:
     cdef int on_gone(self, Stream s) except -1
 
     # verbs for the world above
+    cdef bint used_up(self) noexcept
     cdef Stream open_stream(self, uint32_t tunnel)
     cdef int accept(self, Stream s) except -1
     cdef int refuse(self, Stream s, int code, bytes reason) except -1

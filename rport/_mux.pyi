@@ -36,6 +36,7 @@ class Ring:
 class Mux:
     """The multiplexer: bytes in, bytes out; no socket, no loop, no clock."""
 
+    next_id: int
     @property
     def client(self) -> bool: ...
     @property

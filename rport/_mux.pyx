@@ -133,11 +133,15 @@ cdef class Mux:
 
     # --- verbs -------------------------------------------------------------------------------------------------------
 
+    cdef bint used_up(self) noexcept:
+        """No number is left for another stream: a new session has to start over."""
+        return self.next_id > 0xfffffff0U
+
     cdef Stream open_stream(self, uint32_t tunnel):
         """A new stream towards the peer, or None while a limit of section 9 forbids one."""
         if len(self.streams) >= f.STREAMS_MAX or self.pending >= f.PENDING_MAX or self.closing or self.closed:
             return None
-        if self.next_id > 0xfffffff0U:          # the numbers are used up: a new session starts over
+        if self.used_up():
             return None
         cdef Stream s = self.make_stream()
         s.mux = self

@@ -133,6 +133,7 @@ cdef class Link(Mux):
     cdef int conn_ready(self, Conn c, uint32_t flags) except -1
     cdef int dial_next(self, Conn c, int error) except -1
     cdef int dial_done(self, Conn c) except -1
+    cdef int decline(self, Conn c, int code, str reason) except -1
     cdef int flush_backlog(self, Conn c) except -1
     cdef int conn_broken(self, Conn c) except -1
     cdef int after_fin(self, Conn c) except -1

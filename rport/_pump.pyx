@@ -436,7 +436,7 @@ cdef class Link(Mux):
     def refuse_dial(self, Conn conn, int code, str reason):
         """The other answer to on_dial."""
         if not conn.gone and not self.dead:
-            self.refuse(conn, code, reason.encode())
+            self.decline(conn, code, reason)
             self.wake()
 
     @property
@@ -740,7 +740,13 @@ cdef class Link(Mux):
         elif error == net.EMFILE or error == net.ENFILE:
             code = f.CODE_BUSY
         c.close(self.pump, False)
-        self.refuse(c, code, os.strerror(error).encode())
+        self.decline(c, code, os.strerror(error))
+        return 0
+
+    cdef int decline(self, Conn c, int code, str reason) except -1:
+        """The target cannot be had."""
+        self.refuse(c, code, reason.encode())
+        self.owner.on_refused(c.tunnel, code, reason)
         return 0
 
     cdef int dial_done(self, Conn c) except -1:
@@ -764,6 +770,8 @@ cdef class Link(Mux):
         cdef Conn c = <Conn>self.open_stream(tunnel)
         if c is None:
             net.rp_abort(fd)
+            if self.used_up() and not self.closing:
+                self.finish_session(0, "the numbers of streams are used up")
             return 0
         c.fd = fd
         if self.trace:
@@ -916,7 +924,7 @@ cdef class Link(Mux):
                     self.owner.on_refused(c.tunnel, f.CODE_TIMEOUT, "the client did not answer in time")
                 elif c.connecting and self.now - c.dialled_at > DIAL_TIMEOUT:
                     c.close(self.pump, True)
-                    self.refuse(c, f.CODE_TIMEOUT, b"no answer in time")
+                    self.decline(c, f.CODE_TIMEOUT, "no answer in time")
             elif (c.fin_sent or c.fin_received) and self.now - c.touched > LINGER:
                 c.close(self.pump, True)
                 self.reset(c, f.CODE_TIMEOUT)

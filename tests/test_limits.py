@@ -756,6 +756,22 @@ def test_streams_that_only_drain_count_for_the_session_s_windows() -> None:
 # --- 7.6: streams ----------------------------------------------------------------------------------------------------
 
 
+def test_a_session_ends_when_its_numbers_are_used_up() -> None:
+    """After two thousand million visitors; the client is back at once, and starts over."""
+
+    async def body(pump: Pump) -> None:
+        with session(pump, client=False) as side:
+            gate = Gate.of(side)
+            side.link.next_id = 0xFFFFFFF0
+            with gate.visit():
+                assert (await gate.opened())[0] == 0xFFFFFFF0
+                gate.visit().close()
+                got = await ask(lambda: side.peer.wait_for(CLOSE))
+                assert got == (0, CLOSE, b"\0the numbers of streams are used up")
+
+    run(body)
+
+
 def test_the_streams_that_wait_for_a_target_are_bounded() -> None:
     async def body(pump: Pump) -> None:
         with session(pump, client=True, watcher=Patient()) as side:

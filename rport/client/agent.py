@@ -28,7 +28,7 @@ from rport.errors import (
 )
 from rport.keys import fingerprint, fingerprint_matches
 from rport.link import CLOSE_GOING_DOWN, CLOSE_OK, KEEPALIVE, TUNNEL_MAX, Session
-from rport.remote import PORT_MAX, Remote
+from rport.remote import PORT_MAX, Remote, host_port
 
 WELCOME_TIMEOUT = 20.0  # seconds from the handshake to the server's answer; it may be checking a slow password hash
 RETRY_START = 0.1  # seconds before the first retry
@@ -37,6 +37,7 @@ RETRY_START = 0.1  # seconds before the first retry
 STABLE = 5.0
 REMOTES_MAX = 200  # a hello with so many fits into a control message, even where all target names have full length
 PORT_RETRY_MAX = 5.0  # seconds between tries for a port that somebody else holds
+TELL_AGAIN = 10.0  # seconds between two lines about one target that cannot be reached
 OFFERS_MAX = 256  # tunnels that the server asked for: as many as it may have at all
 LOOKUPS_MAX = 256  # names that are looked up at a time, PENDING_MAX; a stream that is reset does not end its own
 CODE_BUSY = 3  # PROTOCOL.md, section 7
@@ -78,7 +79,9 @@ class ClientSession(Session):
         self.resolver = resolver
         self.picked = picked  # by index of the remote, the port that the server picked
         self.welcomed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._names: dict[int, tuple[str, int]] = {}
+        self._targets: dict[int, tuple[str, int]] = {}  # by tunnel
+        self._told: dict[int, float] = {}  # when it was last said that a tunnel's target cannot be reached
+        self._complaints: dict[int, str] = {}  # by index of the remote, why it has no tunnel
         self._declared: dict[int, int] = {}  # by index of the remote, its tunnel
         self._offered: set[int] = set()
         self._retries: set[int] = set()  # remotes that wait to be declared again
@@ -132,11 +135,15 @@ class ClientSession(Session):
                 return
             wait = min(self._waits.get(ref, RETRY_START / 2) * 2, PORT_RETRY_MAX)
             self._waits[ref] = wait
-            log.error("Tunnel %s: %s; trying again", remote, control.get_str(message, "error"))
+            reason = control.get_str(message, "error")
+            level = logging.DEBUG if self._complaints.get(ref) == reason else logging.ERROR
+            log.log(level, "Tunnel %s: %s; trying again", remote, reason)
+            self._complaints[ref] = reason
             self._retries.add(ref)
             self._spawn(self._declare_again(ref, wait * jitter(0.8, 1.2)))
             return
         self._waits.pop(ref, None)
+        self._complaints.pop(ref, None)
         port = control.get_int(message, "lport", 1, PORT_MAX)
         if not remote.lport:
             self.picked[ref] = port
@@ -174,19 +181,20 @@ class ClientSession(Session):
         else:
             self._offered.add(number)
             self._serve(number, host, remote.rport)
-            log.info("Tunnel %s (asked for by the server)", remote)
+            log.info("Tunnel %s (asked for by the server)", replace(remote, rhost=host))
         self.send(answer)
 
     def _serve(self, number: int, host: str, port: int) -> None:
+        self._targets[number] = (host, port)
         try:
             self.link.set_target(number, Target([(host, port, 0)]))
         except ValueError:
-            self._names[number] = (host, port)
             self.link.set_target(number, None)
 
     def _drop(self, number: int) -> None:
         self.link.drop_target(number)
-        self._names.pop(number, None)
+        self._targets.pop(number, None)
+        self._told.pop(number, None)
         self._offered.discard(number)
 
     def on_dial(self, conn: Conn, tunnel: int) -> None:
@@ -194,7 +202,16 @@ class ClientSession(Session):
             self.link.refuse_dial(conn, CODE_BUSY, "too many names are being looked up")
             return
         self._lookups += 1
-        self._spawn(self._dial_name(conn, *self._names[tunnel]))
+        self._spawn(self._dial_name(conn, *self._targets[tunnel]))
+
+    def on_refused(self, tunnel: int, code: int, text: str) -> None:
+        """The server's log has a line for each visitor; here one says now and then what is wrong with the target."""
+        now = time.monotonic()
+        often = now - self._told.get(tunnel, -TELL_AGAIN) < TELL_AGAIN
+        if not often:
+            self._told[tunnel] = now
+        where = host_port(*self._targets[tunnel]) if tunnel in self._targets else f"of tunnel {tunnel}"
+        log.log(logging.DEBUG if often else logging.WARNING, "Target %s cannot be reached: %s", where, text)
 
     async def _dial_name(self, conn: Conn, host: str, port: int) -> None:
         try:
@@ -237,6 +254,7 @@ class Agent:
         self._ciphers = preferred_ciphers()
         self._resolver = Resolver()
         self._uptime = 0.0  # seconds that the last session was up
+        self._ending = ""  # why it is no more
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
 
@@ -264,6 +282,7 @@ class Agent:
                 failures += 1
         finally:
             if self.session is not None:
+                log.info("Stopping")
                 self.session.link.finish_session(CLOSE_OK, "the client stops")
                 await self.session.ended.wait()
             pump.close()
@@ -292,11 +311,9 @@ class Agent:
         await session.ended.wait()
         self._uptime = time.monotonic() - connected
         self.session = None
-        code, text = session.goodbye or (None, None)
-        if code == CLOSE_GOING_DOWN:
-            log.info("Disconnected: the server is going down")
-        else:
-            log.warning("Disconnected: %s", session.error or text or "the server ended the session")
+        code, text = session.goodbye or (None, "")
+        self._ending = str(session.error or text or "the server ended the session")
+        log.log(logging.INFO if code == CLOSE_GOING_DOWN else logging.WARNING, "Disconnected: %s", self._ending)
         return None
 
     async def _connect(self, pump: Pump) -> ClientSession:
@@ -364,9 +381,7 @@ class Agent:
         if limit is not None and failures >= limit:
             if final and error is not None:
                 raise error
-            raise RetriesExhausted(
-                str(error or "the session ended") + (f" (tried {failures + 1} times)" if limit else "")
-            )
+            raise RetriesExhausted(str(error or self._ending) + (f" (tried {failures + 1} times)" if limit else ""))
         delay = min(RETRY_START * 2 ** min(failures, 30), self.options.max_retry_interval)
         delay *= jitter(0.75, 1.0)
         if error is not None:

@@ -85,7 +85,7 @@ def _parse_port(text: str) -> int:
 
 async def serve(sock: socket.socket, pair: keys.KeyPair, auth: tuple[str, str] | None) -> None:
     """Run until SIGTERM or SIGINT; a second one stops at once."""
-    service = Service(pair, auth)
+    service = Service(pair, sock.getsockname()[1], auth)
     config = uvicorn.Config(
         create_app(service),
         http=make_protocol(service.on_arrival),

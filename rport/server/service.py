@@ -26,12 +26,13 @@ log = logging.getLogger("rport")
 
 
 class Service:
-    """One per process. `auth` is the only user, or None: everybody is let in."""
+    """One per process, on `port`. `auth` is the only user, or None: everybody is let in."""
 
     version = __version__
 
-    def __init__(self, key: KeyPair, auth: tuple[str, str] | None = None) -> None:
+    def __init__(self, key: KeyPair, port: int, auth: tuple[str, str] | None = None) -> None:
         self.key = key
+        self.port = port
         self.auth = auth
         self.registry = registry.Registry()
         self.draining = False

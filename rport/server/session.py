@@ -42,6 +42,7 @@ class ServerSession(Session):
         self.entry: registry.Entry | None = None
         self._numbers = itertools.count(1)  # of tunnels
         self._listeners: dict[int, Listener] = {}
+        self._declined: dict[int, str] = {}  # by the client's reference, why there is no tunnel
         self._answers: dict[int, asyncio.Future[str | None]] = {}
 
     def on_message(self, kind: str, message: control.Message) -> None:
@@ -68,7 +69,8 @@ class ServerSession(Session):
             return self.refuse("busy", "the server is going down; try again")
         if not self._login(user, control.get_str(message, "password", "")):
             log.warning("%s: login failed for user %r from %s", self.name, user[:64], self.peer[0])
-            return self.refuse("auth", "login failed: unknown user or wrong password")
+            text = "unknown user or wrong password" if user else "the server wants one: give --auth or RPORT_AUTH"
+            return self.refuse("auth", f"login failed: {text}")
         old = self.service.by_identity(identity, user)
         if old is not None:
             log.info("%s: takes over from %s", self.name, old.name)
@@ -108,7 +110,9 @@ class ServerSession(Session):
         try:
             tunnel = self._listen(remote, self._reserve(remote), next(self._numbers))
         except (PortUnavailable, TunnelExists) as error:
-            log.warning("%s: tunnel %s: %s", self.name, remote, error)
+            level = logging.DEBUG if self._declined.get(ref) == str(error) else logging.WARNING  # it tries again
+            self._declined[ref] = str(error)
+            log.log(level, "%s: tunnel %s: %s", self.name, remote, error)
             self.send({"type": "tunnel", "ref": ref, "error": str(error)})
             return
         self.send({"type": "tunnel", "ref": ref, "id": tunnel.id, "lport": tunnel.port})
@@ -130,7 +134,7 @@ class ServerSession(Session):
             raise
         finally:
             self._answers.pop(number, None)
-        if reason is None and not self.link.alive:
+        if reason is None and (self.link.closing or not self.link.alive):
             reason = "the client is gone"
         if reason is not None:
             sock.close()
@@ -141,12 +145,15 @@ class ServerSession(Session):
         assert self.entry is not None
         if len(self.entry.tunnels) >= TUNNELS_MAX:
             raise PortUnavailable(f"this client has {TUNNELS_MAX} tunnels already")
+        if remote.lport == self.service.port:  # also where that is on another address: nobody shall pose as the API
+            raise PortUnavailable(f"port {remote.lport} is the server's own")
         holder = self.service.holder(remote.lhost, remote.lport) if remote.lport else None
         if holder is not None:
             session, tunnel = holder
             if session is self and (tunnel.remote.rhost, tunnel.remote.rport) == (remote.rhost, remote.rport):
-                raise TunnelExists(f"{remote} is there already")
-            raise PortUnavailable(f"port {remote.lport} is taken by another tunnel of {session.name}")
+                raise TunnelExists("it is there already")
+            whose = "this client" if session is self else session.name
+            raise PortUnavailable(f"port {remote.lport} is taken by another tunnel of {whose}")
         sock = ports.listen(remote.lhost, remote.lport)
         if sock.fileno() >= self.service.pump.descriptor_limit - DESCRIPTORS_KEPT:
             sock.close()
@@ -179,7 +186,7 @@ class ServerSession(Session):
     def on_refused(self, tunnel: int, code: int, text: str) -> None:
         found = self.entry and self.entry.tunnels.get(tunnel)
         target = found.remote.target if found else f"tunnel {tunnel}"
-        log.warning("%s: %s: connection refused: %s", self.name, target, text)
+        log.warning("%s: %s cannot be reached: %s", self.name, target, text)
 
     def on_closed(self, error: Exception | None) -> None:
         super().on_closed(error)

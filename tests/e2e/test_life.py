@@ -70,6 +70,14 @@ def test_port_of_another_program_is_named(keep: Keep, tmp_path: Path) -> None:
     assert client.tunnel_port() == port
 
 
+def test_nobody_listens_on_the_server_s_own_port(keep: Keep, tmp_path: Path) -> None:
+    """On whatever address: who asks localhost for the API must not get somebody else's answer."""
+    server = keep(Server(tmp_path))
+    client = keep(Client(server, f"[::1]:{server.port}:127.0.0.1:9", "127.0.0.1:0:9", state=tmp_path))
+    client.wait_for(rf"ERROR Tunnel .*port {server.port} is the server's own")
+    assert client.tunnel_port()
+
+
 def test_login(keep: Keep, tmp_path: Path) -> None:
     server = keep(Server(tmp_path, env={"RPORT_AUTH": "me:se:cret"}))
     keep(Client(server, state=tmp_path, env={"RPORT_AUTH": "me:se:cret"}))

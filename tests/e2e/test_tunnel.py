@@ -150,7 +150,8 @@ def test_refused_target_resets_the_visitor_and_says_why(keep: Keep, tmp_path: Pa
     client = keep(Client(server, f"127.0.0.1:0:127.0.0.1:{dead}", state=tmp_path))
     with pytest.raises(ConnectionResetError), visit(client.tunnel_port()) as sock:
         read_all(sock)
-    server.wait_for(rf"127\.0\.0\.1:{dead}: connection refused: Connection refused")
+    server.wait_for(rf"127\.0\.0\.1:{dead} cannot be reached: Connection refused")
+    client.wait_for(rf"WARNING Target 127\.0\.0\.1:{dead} cannot be reached: Connection refused")
 
 
 def test_visitor_that_never_reads_harms_nobody(keep: Keep, tmp_path: Path) -> None:
