@@ -19,7 +19,7 @@ from rport.errors import ProtocolError
 cdef enum:
     HEADER_ROOM = 14                            # the longest header of a record: 2, 8 for its length, 4 for the mask
     FRESH_QUANTUM = 16384                       # what a stream may emit before it counts as bulk
-    BULK_QUANTUM = 131072                       # what a bulk stream may emit while another waits
+    BULK_QUANTUM = 262144                       # what a bulk stream may emit while another waits: a whole frame
     READ_MIN = 4096                             # a record's last few octets are not worth a read
     CONTROL_QUEUE_MAX = 1048576                 # octets unsent: an answer of 4 KiB for each of 256 tunnels
     MESSAGE_COST = 64                           # octets of memory beside a message's own, so that tiny ones count too
@@ -33,7 +33,7 @@ INTERACTIVE = 0.05
 cdef enum:
     SMALL_SIZE = 4096                           # a request or an answer, not a bulk stream's frame
     SMALL_ROW = 4                               # so many in a row are no bulk stream's odd ends
-    QUICK_WINDOW = 131072                       # of a bulk stream meanwhile, or more where that does not fill the path
+    QUICK_WINDOW = 98304                        # of a bulk stream meanwhile, or more where that does not fill the path
     STREAM_ROOM = 8 * 8 + f.REASON_MAX          # every frame but DATA that one stream may emit in its turn
     RECORD_ROOM = f.RECORD_MAX - f.FRAME_HEADER     # for frames; a REKEY fits behind them whenever it is due
     RECORD_END = f.FRAME_HEADER + f.TAG_SIZE_AEGIS  # that REKEY and the tag
@@ -364,7 +364,7 @@ cdef class Mux:
         while self.bulk.head is not None and self._end() < limit:
             if not self._room(STREAM_ROOM):
                 return True
-            self._emit(self.bulk.pop(), BULK_QUANTUM if self.bulk.count > 1 else budget)
+            self._emit(self.bulk.pop(), min(<size_t>BULK_QUANTUM, budget) if self.bulk.count > 1 else budget)
         return self.waiting()
 
     cdef bint waiting(self) noexcept:

@@ -30,7 +30,7 @@ cdef enum:
     RECORD_ROOM = 327680        # a whole record, its header and tag, rounded up to 64 KiB
     BUDGET_MIN = 65536          # what one turn puts behind a slow carrier
     BUDGET_MAX = 1048576        # ... and a fast one: what BUFFER_SIZE holds beside a record begun
-    TURN_QUICK = 147456         # each way while somebody waits for answers: a turn of a tenth of a millisecond
+    TURN_QUICK = 131072         # each way while somebody waits for answers: a turn of a tenth of a millisecond
     STASH_MAX = 16384           # a rest that is cheaper to copy than its buffer is to hold
     ROUNDS = 16                 # of one turn
     ACCEPTS = 64                # from one listener in one round
