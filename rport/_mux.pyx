@@ -472,7 +472,7 @@ cdef class Mux:
                 s.fin_sent = True
                 self.finish(s)
             elif got == PULL_BROKEN:
-                self.reset(s, 1)                # failed: PROTOCOL.md knows no 0
+                self.reset(s, f.CODE_FAILED)
                 self.on_gone(s)
             return 0
         s.bulk = True

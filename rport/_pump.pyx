@@ -27,7 +27,7 @@ import os
 from rport.errors import LinkLost, ProtocolError
 
 cdef enum:
-    RECORD_ROOM = 327680        # a whole record, its header and tag, rounded up to 64 KiB
+    WHOLE_RECORD = 327680        # a whole record, its header and tag, rounded up to 64 KiB
     BUDGET_MIN = 65536          # what one turn puts behind a slow carrier
     BUDGET_MAX = 1048576        # ... and a fast one: what BUFFER_SIZE holds beside a record begun
     TURN_QUICK = 131072         # each way while somebody waits for answers: a turn of a tenth of a millisecond
@@ -496,7 +496,7 @@ cdef class Link(Mux):
                 self.rx_tail = len(self.stash)
                 memcpy(self.rx, <const uint8_t *>self.stash, self.rx_tail)
                 self.stash = None
-        elif self.rx_head and self.rx_tail + RECORD_ROOM > BUFFER_SIZE:
+        elif self.rx_head and self.rx_tail + WHOLE_RECORD > BUFFER_SIZE:
             memmove(self.rx, self.rx + self.rx_head, self.rx_tail - self.rx_head)
             self.rx_tail -= self.rx_head
             self.rx_head = 0
