@@ -265,9 +265,7 @@ class Machine:
         self._namespace = in_thread(self._make)
 
     def _make(self) -> int:
-        _namespace_call("unshare", CLONE_NEWNET)
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-            fcntl.ioctl(sock, SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", IFF_UP))
+        enter_own_network()
         return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
 
     @property
@@ -286,6 +284,13 @@ class Machine:
 
     def close(self) -> None:
         os.close(self._namespace)
+
+
+def enter_own_network() -> None:
+    """For the calling thread and what it starts from now on: a loopback and ports of its own. Raises OSError."""
+    _namespace_call("unshare", CLONE_NEWNET)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        fcntl.ioctl(sock, SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", IFF_UP))
 
 
 def in_thread(call: Callable[[], T]) -> T:

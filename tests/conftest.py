@@ -1,0 +1,13 @@
+"""Each worker is a machine of its own, where the rights for that are there: nobody else takes a port that it let go.
+
+A test that restarts a server on its port would otherwise meet, now and then, another worker's connection there.
+"""
+
+import contextlib
+
+from tests.support.programs import enter_own_network
+
+
+def pytest_configure() -> None:
+    with contextlib.suppress(OSError):
+        enter_own_network()
