@@ -6,13 +6,22 @@ import re
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn
 
 from rport.errors import RportError, UsageError
 
-T = TypeVar("T")
-
 _OPTION = re.compile(r"--?[A-Za-z][\w-]*")  # of `--auth:me:secret` no more than this is ever shown
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """Shows `--name`; that `-name` does the same need not be said for each."""
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        names = [name for name in action.option_strings if f"-{name}" not in action.option_strings]
+        if not names:
+            return super()._format_action_invocation(action)
+        value = f" {action.metavar}" if action.nargs != 0 and action.metavar else ""
+        return ", ".join(sorted(names, key=len)) + value
 
 
 class Parser(argparse.ArgumentParser):
@@ -73,7 +82,7 @@ def _help_formatter(prog: str) -> argparse.HelpFormatter:
         width = int(os.environ.get("COLUMNS") or os.get_terminal_size().columns)
     except (ValueError, OSError):
         width = 80
-    return argparse.RawDescriptionHelpFormatter(prog, width=max(width, 40) - 2)
+    return _Formatter(prog, width=max(width, 40) - 2, max_help_position=30)
 
 
 def begin() -> None:
@@ -95,39 +104,13 @@ def complain(prog: str, error: RportError) -> int:
     return error.exit_code
 
 
-def lookup(words: argparse.Namespace, option: str, *variables: str) -> tuple[str | None, str]:
-    """An option's text, else that of the first environment variable that is set and not empty; and where it was."""
-    text: str | None = getattr(words, option.replace("-", "_"))
-    if text is not None:
-        return text, f"--{option}"
-    return next(((value, name) for name in variables if (value := os.environ.get(name))), (None, f"--{option}"))
+def default_state_dir() -> str:
+    """Where keys and known servers are kept unless --state-dir says otherwise; not made here.
 
-
-def read(parse: Callable[[str], T], text: str, source: str) -> T:
-    """`parse(text)`. Raises its UsageError with `source`, an option or a variable, put before it."""
-    try:
-        return parse(text)
-    except UsageError as error:
-        raise UsageError(f"{source}: {error}") from None
-
-
-def parse_login(text: str) -> tuple[str, str]:
-    """`user:password` at the first colon. Raises UsageError, which does not show the text."""
-    user, colon, password = text.partition(":")
-    if not colon or not user:
-        raise UsageError("give USER:PASSWORD")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise UsageError("give USER:PASSWORD in UTF-8") from None
-    return user, password
-
-
-def state_dir() -> str:
-    """Where keys and known servers are kept; not made here. Raises UsageError for a user without a home."""
-    for name in ("RPORT_STATE_DIR", "STATE_DIRECTORY"):
-        if value := os.environ.get(name):
-            return value.partition(":")[0]
+    Raises UsageError for a user without a home.
+    """
+    if value := os.environ.get("STATE_DIRECTORY"):
+        return value.partition(":")[0]
     base = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
     if base.startswith("~"):
         raise UsageError("this user has no home directory: set RPORT_STATE_DIR to where state may be kept")

@@ -42,14 +42,9 @@ def from_private(private: bytes) -> KeyPair:
 def from_seed(text: str) -> KeyPair:
     """The same pair for the same text, everywhere and always: Argon2id v1.3, UTF-8. Takes about 0.1 s and 64 MiB.
 
-    Raises UsageError for an empty text, which everybody guesses, and for what no UTF-8 can be.
+    Raises UsageError as `parse_seed` does.
     """
-    if not text:
-        raise UsageError("the seed is empty: write a long random text, or leave it out for a key file")
-    try:
-        seed = text.encode()
-    except UnicodeEncodeError:
-        raise UsageError("the seed is not UTF-8") from None
+    seed = parse_seed(text).encode()
     from nacl import bindings  # here: no client needs it, and it is heavy
 
     private = bindings.crypto_pwhash_alg(
@@ -61,6 +56,17 @@ def from_seed(text: str) -> KeyPair:
         bindings.crypto_pwhash_ALG_ARGON2ID13,
     )
     return from_private(private)
+
+
+def parse_seed(text: str) -> str:
+    """Raises UsageError for an empty text, which everybody guesses, and for what no UTF-8 can be."""
+    if not text:
+        raise UsageError("the seed is empty: write a long random text, or leave it out for a key file")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UsageError("the seed is not UTF-8") from None
+    return text
 
 
 def load_or_create(path: StrPath) -> KeyPair:

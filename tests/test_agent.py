@@ -10,9 +10,10 @@ import pytest
 from rport._pump import Pump
 from rport.client import agent
 from rport.client.address import Address
-from rport.client.agent import Agent, ClientSession, Options
+from rport.client.agent import Agent, ClientSession
 from rport.client.dial import Dialled
 from rport.client.resolve import AddrInfo, Resolver
+from rport.client.settings import Settings
 from rport.errors import ProtocolError, Refused
 from rport.remote import Remote
 from tests.support.wire import (
@@ -57,8 +58,8 @@ class Fixed(Resolver):
         return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", (self.address, port))]
 
 
-def options(*remotes: str) -> Options:
-    return Options(Address("127.0.0.1", 1, "/"), [Remote.parse(text) for text in remotes], None, fingerprint="00" * 8)
+def options(*remotes: str) -> Settings:
+    return Settings(Address("127.0.0.1", 1, "/"), tuple(Remote.parse(text) for text in remotes), fingerprint="00" * 8)
 
 
 def pair() -> tuple[Dialled, WirePeer]:
@@ -109,7 +110,7 @@ def test_offers_that_are_taken_are_bounded() -> None:
 def test_a_remote_has_one_tunnel_whatever_the_server_says() -> None:
     async def body(session: ClientSession, peer: WirePeer) -> None:
         with socket.create_server(("127.0.0.1", 0)) as target:
-            session.options.remotes[:] = [Remote("127.0.0.1", 0, *target.getsockname())]
+            session.settings = session.settings._replace(remotes=(Remote("127.0.0.1", 0, *target.getsockname()),))
             peer.send(*(control(type="tunnel", ref=0, id=number, lport=1) for number in range(1, 1000)))
             peer.send(open_frame(2, tunnel=998), open_frame(4, tunnel=999))
             answers = {await ask(lambda: peer.receive()[:2]), await ask(lambda: peer.receive()[:2])}

@@ -1,11 +1,10 @@
-import argparse
 import os
 import subprocess
 import sys
 
 import pytest
 
-from rport.cli import Parser, complain, lookup, parse_login, read, state_dir
+from rport.cli import Parser, complain, default_state_dir
 from rport.errors import RetriesExhausted, UsageError
 
 
@@ -68,43 +67,23 @@ def test_an_error_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == "prog: a\\nb\\x1b[2J\n"
 
 
-def test_lookup(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ONE", "")
-    monkeypatch.setenv("TWO", "2")
-    given, left_out = argparse.Namespace(a_b=""), argparse.Namespace(a_b=None)
-    assert lookup(given, "a-b", "TWO") == ("", "--a-b")
-    assert lookup(left_out, "a-b", "ONE", "TWO") == ("2", "TWO")
-    assert lookup(left_out, "a-b", "ONE") == (None, "--a-b")
-
-
-def test_read() -> None:
-    assert read(parse_login, "me:a:b", "AUTH") == ("me", "a:b")
-    assert read(parse_login, "me:", "AUTH") == ("me", "")
-    for text in ("secret", ":secret", "", "secret:\udcff"):
-        with pytest.raises(UsageError, match=r"^AUTH: give USER:PASSWORD") as caught:
-            read(parse_login, text, "AUTH")
-        assert "secret" not in str(caught.value)
-
-
 def test_state_dir(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("RPORT_STATE_DIR", "STATE_DIRECTORY", "XDG_STATE_HOME"):
+    for name in ("STATE_DIRECTORY", "XDG_STATE_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", "/h")
-    assert state_dir() == "/h/.local/state/rport"
+    assert default_state_dir() == "/h/.local/state/rport"
     monkeypatch.setenv("XDG_STATE_HOME", "/x")
-    assert state_dir() == "/x/rport"
+    assert default_state_dir() == "/x/rport"
     monkeypatch.setenv("STATE_DIRECTORY", "/s:/t")
-    assert state_dir() == "/s"
-    monkeypatch.setenv("RPORT_STATE_DIR", "/r")
-    assert state_dir() == "/r"
+    assert default_state_dir() == "/s"
 
 
 def test_no_home(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("RPORT_STATE_DIR", "STATE_DIRECTORY", "XDG_STATE_HOME"):
+    for name in ("STATE_DIRECTORY", "XDG_STATE_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # as for a number without an entry in passwd
     with pytest.raises(UsageError, match="set RPORT_STATE_DIR"):
-        state_dir()
+        default_state_dir()
 
 
 def test_run_takes_all_the_descriptors_that_it_may() -> None:

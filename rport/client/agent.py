@@ -6,16 +6,16 @@ import logging
 import os
 import time
 from collections.abc import Coroutine
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from rport import __version__, control, known_servers
 from rport._pump import Conn, Pump, Target
 from rport._seal import preferred_ciphers
-from rport.client.address import Address
 from rport.client.dial import Dialled, dial
-from rport.client.policy import Rule, dialled_host, is_local, refusal
+from rport.client.policy import dialled_host, is_local, refusal
 from rport.client.resolve import Resolver
+from rport.client.settings import Settings
 from rport.errors import (
     AuthFailed,
     ConnectError,
@@ -27,7 +27,7 @@ from rport.errors import (
     UsageError,
 )
 from rport.keys import fingerprint, fingerprint_matches
-from rport.link import CLOSE_GOING_DOWN, CLOSE_OK, KEEPALIVE, TUNNEL_MAX, Session
+from rport.link import CLOSE_GOING_DOWN, CLOSE_OK, TUNNEL_MAX, Session
 from rport.remote import PORT_MAX, Remote, host_port
 
 WELCOME_TIMEOUT = 20.0  # seconds from the handshake to the server's answer; it may be checking a slow password hash
@@ -35,7 +35,6 @@ RETRY_START = 0.1  # seconds before the first retry
 # Seconds after which a session counts as good and the backoff starts over: a link that is lost every minute is back at
 # once each time, a server that throws everybody out is not asked ten times a second.
 STABLE = 5.0
-REMOTES_MAX = 200  # a hello with so many fits into a control message, even where all target names have full length
 PORT_RETRY_MAX = 5.0  # seconds between tries for a port that somebody else holds
 TELL_AGAIN = 10.0  # seconds between two lines about one target that cannot be reached
 OFFERS_MAX = 256  # tunnels that the server asked for: as many as it may have at all
@@ -47,22 +46,6 @@ CODE_NAME = 8
 log = logging.getLogger("rport")
 
 
-@dataclass
-class Options:
-    """All that the command line decides."""
-
-    address: Address
-    remotes: list[Remote]
-    state_dir: str | None  # None: not needed, since the fingerprint is given
-    fingerprint: str | None = None
-    user: str | None = None
-    password: str | None = field(default=None, repr=False)
-    keepalive: float = KEEPALIVE
-    max_retry_count: int | None = None
-    max_retry_interval: float = 300.0
-    allow: list[Rule] = field(default_factory=list)
-
-
 def jitter(low: float, high: float) -> float:
     """Anything between the two. The random module would cost a hundredth of the client's memory."""
     return low + (high - low) * int.from_bytes(os.urandom(4)) / 0xFFFFFFFF
@@ -72,10 +55,10 @@ class ClientSession(Session):
     """One connection's worth of tunnels."""
 
     def __init__(
-        self, pump: Pump, dialled: Dialled, options: Options, picked: dict[int, int], resolver: Resolver
+        self, pump: Pump, dialled: Dialled, settings: Settings, picked: dict[int, int], resolver: Resolver
     ) -> None:
         super().__init__(pump, dialled.sock, dialled.keys, client=True)
-        self.options = options
+        self.settings = settings
         self.resolver = resolver
         self.picked = picked  # by index of the remote, the port that the server picked
         self.welcomed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -96,11 +79,11 @@ class ClientSession(Session):
             "type": "hello",
             "version": __version__,
             "identity": identity,
-            "remotes": [self._wanted(ref) for ref in range(len(self.options.remotes))],
+            "remotes": [self._wanted(ref) for ref in range(len(self.settings.remotes))],
             "caps": [],
         }
-        if self.options.user is not None:
-            message["user"], message["password"] = self.options.user, self.options.password or ""
+        if self.settings.auth is not None:
+            message["user"], message["password"] = self.settings.auth
         self.send(message)
 
     def on_message(self, kind: str, message: control.Message) -> None:
@@ -125,8 +108,8 @@ class ClientSession(Session):
 
     def _on_tunnel(self, message: control.Message) -> None:
         """The server's answer to a declared remote: its id and port, or why there is none."""
-        ref = control.get_int(message, "ref", 0, len(self.options.remotes) - 1)
-        remote = self.options.remotes[ref]
+        ref = control.get_int(message, "ref", 0, len(self.settings.remotes) - 1)
+        remote = self.settings.remotes[ref]
         if "error" in message:
             if self.picked.pop(ref, None) is not None:  # taken meanwhile: any other will do
                 self._declare(ref)
@@ -163,7 +146,7 @@ class ClientSession(Session):
 
     def _wanted(self, ref: int) -> dict[str, object]:
         """A declared remote; where the server was to pick the port, the one that it picked the last time."""
-        remote = self.options.remotes[ref]
+        remote = self.settings.remotes[ref]
         return replace(remote, lport=remote.lport or self.picked.get(ref, 0)).to_wire()
 
     def _on_offer(self, message: control.Message) -> None:
@@ -171,7 +154,7 @@ class ClientSession(Session):
         number = control.get_int(message, "id", 1, TUNNEL_MAX)
         remote = Remote.from_wire(message.get("remote"))
         host = dialled_host(remote)
-        reason = refusal(self.options.allow, host, remote.rport)
+        reason = refusal(self.settings.allow, host, remote.rport)
         if reason is None and len(self._offered | {number}) > OFFERS_MAX:
             reason = f"this client has taken {OFFERS_MAX} offers already"
         answer: dict[str, object] = {"type": "answer", "id": number}
@@ -246,8 +229,8 @@ class ClientSession(Session):
 class Agent:
     """Keeps one session up until told to stop, or until an error is final."""
 
-    def __init__(self, options: Options) -> None:
-        self.options = options
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
         self.identity = os.urandom(32).hex()
         self.session: ClientSession | None = None
         self._picked: dict[int, int] = {}
@@ -306,7 +289,7 @@ class Agent:
         except RportError as error:
             return error
         self.session = session
-        session.start_keepalive(self.options.keepalive)
+        session.start_keepalive(self.settings.keepalive)
         connected = time.monotonic()
         await session.ended.wait()
         self._uptime = time.monotonic() - connected
@@ -318,7 +301,7 @@ class Agent:
 
     async def _connect(self, pump: Pump) -> ClientSession:
         """Dial, shake hands, say hello; a session that was welcomed. Raises RportError."""
-        address = self.options.address
+        address = self.settings.address
         log.info("Connecting to %s", address)
         started = time.monotonic()
         dialled = await dial(address, self._ciphers, self._resolver)
@@ -329,7 +312,7 @@ class Agent:
         except BaseException:
             dialled.sock.close()
             raise
-        session = ClientSession(pump, dialled, self.options, self._picked, self._resolver)
+        session = ClientSession(pump, dialled, self.settings, self._picked, self._resolver)
         session.hello(self.identity)
         session.link.start(dialled.early)
         try:
@@ -349,15 +332,15 @@ class Agent:
         assert public is not None, "NX sends the server's key"
         came = fingerprint(public)
         log.info("Fingerprint %s", came)
-        if self.options.fingerprint is not None:
-            if not fingerprint_matches(self.options.fingerprint, came):
+        if self.settings.fingerprint is not None:
+            if not fingerprint_matches(self.settings.fingerprint, came):
                 raise FingerprintMismatch(
-                    f"this is not the expected server: expected fingerprint {self.options.fingerprint}, came {came}"
+                    f"this is not the expected server: expected fingerprint {self.settings.fingerprint}, came {came}"
                 )
             return
-        assert self.options.state_dir is not None, "there is no pin"
-        path = os.path.join(self.options.state_dir, "known_servers")
-        where = self.options.address.netloc
+        assert self.settings.state_dir is not None, "there is no pin"
+        path = os.path.join(self.settings.state_dir, "known_servers")
+        where = self.settings.address.netloc
         state = known_servers.check(path, where, came)
         if state == "changed":
             raise FingerprintMismatch(
@@ -372,7 +355,7 @@ class Agent:
         """Sleep before the next try; raises when there is none."""
         if isinstance(error, UsageError):  # a file of ours, which no other try makes any better
             raise error
-        limit = self.options.max_retry_count
+        limit = self.settings.max_retry_count
         final = isinstance(error, (FingerprintMismatch, AuthFailed)) or (
             isinstance(error, Refused) and error.code != "busy"  # going down, for one: another is there in a moment
         )
@@ -382,7 +365,7 @@ class Agent:
             if final and error is not None:
                 raise error
             raise RetriesExhausted(str(error or self._ending) + (f" (tried {failures + 1} times)" if limit else ""))
-        delay = min(RETRY_START * 2 ** min(failures, 30), self.options.max_retry_interval)
+        delay = min(RETRY_START * 2 ** min(failures, 30), max(self.settings.max_retry_interval, RETRY_START))
         delay *= jitter(0.75, 1.0)
         if error is not None:
             log.warning("%s", error)

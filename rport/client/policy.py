@@ -1,6 +1,7 @@
 """What this client dials: its own declarations, its own loopback, and what --allow opens. Pure; no loop."""
 
 import ipaddress
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rport.errors import UsageError
@@ -68,7 +69,7 @@ def is_local(host: str) -> bool:
         return False
 
 
-def refusal(rules: list[Rule], host: str, port: int) -> str | None:
+def refusal(rules: Sequence[Rule], host: str, port: int) -> str | None:
     """Why a target that the server asks for is not dialled; None when it is."""
     if is_local(host) or any(rule.allows(_plain(host), port) for rule in rules):
         return None

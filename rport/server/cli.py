@@ -14,78 +14,48 @@ from typing import Any
 import uvicorn
 
 from rport import __version__, keys, logs
-from rport.cli import Parser, complain, lookup, parse_login, read, run, state_dir
+from rport.cli import complain, run
 from rport.errors import UsageError
-from rport.remote import PORT_MAX, host_port, is_port
-from rport.server import ports
+from rport.options import reload
+from rport.remote import host_port
+from rport.server import commands, ports
 from rport.server.api import create_app
 from rport.server.errors import PortUnavailable
 from rport.server.front import make_protocol
+from rport.server.options import TABLE
 from rport.server.service import Service
-
-EPILOG = """\
-examples:
-  rportd -p 9999
-  RPORT_AUTH=me:secret rportd --host 203.0.113.7 --port 443
-  RPORT_KEY='four words nobody guesses' rportd
-
-The API and its documentation are at /api/docs on the same port.
-"""
+from rport.server.settings import Settings, build
 
 log = logging.getLogger("rport")
 
 
-def parser() -> Parser:
-    """The command line of `rportd`."""
-    p = Parser(prog="rportd", description="Let rport clients in and listen for their visitors.", epilog=EPILOG)
-    p.option("host", metavar="H", help="address to listen on (RPORT_HOST, HOST; default 0.0.0.0)")
-    p.option("port", "-p", metavar="N", help="port to listen on, 0 = any free one (RPORT_PORT, PORT; default 8080)")
-    p.option("key", metavar="SEED", help="derive the key pair from this text (RPORT_KEY); else a key file is made once")
-    p.option("auth", metavar="USER:PASSWORD", help="the login that clients need (RPORT_AUTH)")
-    p.option("verbose", "-v", action="store_true", help="log more")
-    p.option("version", action="version", version=f"rportd {__version__}")
-    return p
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code."""
-    words = parser().parse(sys.argv[1:] if argv is None else argv)
-    logs.start(words.verbose)
+    argv = sys.argv[1:] if argv is None else argv
+    if argv and argv[0] in commands.NAMES:
+        return commands.run(argv)
+    words = TABLE.parser(__version__).parse(argv)
     try:
-        auth, source = lookup(words, "auth", "RPORT_AUTH")
-        login = read(parse_login, auth, source) if auth is not None else None
-        pair = _key_pair(words)
-        sock = _listen(words)
+        settings = TABLE.load(words, build)
+        logs.start(settings.verbose)
+        pair = _key_pair(settings)
+        sock = ports.listen(settings.host, settings.port)
+    except PortUnavailable as error:
+        return complain("rportd", UsageError(f"{error}; choose another with --port or --host"))
     except UsageError as error:
         return complain("rportd", error)
-    return run("rportd", serve(sock, pair, login))
+    return run("rportd", serve(sock, pair, settings, words))
 
 
-def _key_pair(words: Namespace) -> keys.KeyPair:
-    seed, source = lookup(words, "key", "RPORT_KEY")
-    return keys.load_or_create(os.path.join(state_dir(), "key")) if seed is None else read(keys.from_seed, seed, source)
+def _key_pair(settings: Settings) -> keys.KeyPair:
+    if settings.key is None:
+        return keys.load_or_create(os.path.join(settings.state_dir, "key"))
+    return keys.from_seed(settings.key)
 
 
-def _listen(words: Namespace) -> socket.socket:
-    host, host_source = lookup(words, "host", "RPORT_HOST", "HOST")
-    port, port_source = lookup(words, "port", "RPORT_PORT", "PORT")
-    number = read(_parse_port, "8080" if port is None else port, port_source)
-    host = "0.0.0.0" if host is None else host.removeprefix("[").removesuffix("]")
-    try:
-        return ports.listen(host, number)
-    except PortUnavailable as error:
-        raise UsageError(f"{error}; choose another with {port_source} or {host_source}") from None
-
-
-def _parse_port(text: str) -> int:
-    if not is_port(text, lowest=0):
-        raise UsageError(f"port {text!r}: give a number from 0 to {PORT_MAX}")
-    return int(text)
-
-
-async def serve(sock: socket.socket, pair: keys.KeyPair, auth: tuple[str, str] | None) -> None:
+async def serve(sock: socket.socket, pair: keys.KeyPair, settings: Settings, words: Namespace) -> None:
     """Run until SIGTERM or SIGINT; a second one stops at once."""
-    service = Service(pair, sock.getsockname()[1], auth)
+    service = Service(pair, sock.getsockname()[1], settings)
     config = uvicorn.Config(
         create_app(service),
         http=make_protocol(service.on_arrival),
@@ -101,10 +71,11 @@ async def serve(sock: socket.socket, pair: keys.KeyPair, auth: tuple[str, str] |
     server.capture_signals = contextlib.nullcontext  # ours drain first
     log.info("rportd %s", __version__)
     log.info("Fingerprint %s", keys.fingerprint(pair.public))
-    if auth is None:
+    if settings.auth is None:
         log.warning("No login configured: every client is let in; set one with --auth or RPORT_AUTH")
     log.info("Listening on %s...", host_port(*sock.getsockname()[:2]))
     stopping = asyncio.get_running_loop().create_task(_stop_on_signal(service, server))
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _reload, service, words)
     try:
         await server.serve(sockets=[sock])
     finally:
@@ -120,7 +91,6 @@ async def _stop_on_signal(service: Service, server: Any) -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, on_signal)
-    loop.add_signal_handler(signal.SIGHUP, log.info, "SIGHUP: there is nothing to read again")  # and no reason to die
     await first.wait()
     log.info("Stopping: waiting for carried connections to end; a second signal stops at once")
     drain = loop.create_task(service.drain())
@@ -128,3 +98,8 @@ async def _stop_on_signal(service: Service, server: Any) -> None:
     server.force_exit = second.is_set()
     service.pump.close()
     server.should_exit = True
+
+
+def _reload(service: Service, words: Namespace) -> None:
+    """SIGHUP."""
+    service.reconfigure(reload(TABLE, service.settings, lambda: TABLE.load(words, build)))

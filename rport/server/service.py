@@ -17,6 +17,7 @@ from rport.server import registry
 from rport.server.errors import SessionNotFound
 from rport.server.gate import ADMISSION_TIMEOUT
 from rport.server.session import ServerSession
+from rport.server.settings import Settings
 from rport.server.upgrade import Arrival
 from rport.websocket import MessageReader, encode_message
 
@@ -26,14 +27,14 @@ log = logging.getLogger("rport")
 
 
 class Service:
-    """One per process, on `port`. `auth` is the only user, or None: everybody is let in."""
+    """One per process, on `port`."""
 
     version = __version__
 
-    def __init__(self, key: KeyPair, port: int, auth: tuple[str, str] | None = None) -> None:
+    def __init__(self, key: KeyPair, port: int, settings: Settings) -> None:
         self.key = key
         self.port = port
-        self.auth = auth
+        self.settings = settings
         self.registry = registry.Registry()
         self.draining = False
         self.pump = Pump(asyncio.get_running_loop())
@@ -41,6 +42,10 @@ class Service:
         self.numbers = itertools.count(1)  # of sessions, for the log
         self._tasks: set[asyncio.Task[None]] = set()
         self._ciphers = preferred_ciphers()
+
+    def reconfigure(self, settings: Settings) -> None:
+        """New settings, of which the options that cannot change while it runs are as they were."""
+        self.settings = settings
 
     # --- the way in ----------------------------------------------------------------------------------------------
 

@@ -92,7 +92,7 @@ class ServerSession(Session):
         log.info("%s: Open (client %s, %s)", self.name, entry.version, entry.address)
 
     def _login(self, user: str, password: str) -> bool:
-        auth = self.service.auth
+        auth = self.service.settings.auth
         if auth is None:
             return True
         given, wanted = f"{user}:{password}".encode(), f"{auth[0]}:{auth[1]}".encode()

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import resource
 import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
 
-from rport.cli import state_dir
 from rport.client.address import parse_address
-from rport.client.agent import Agent, Options
+from rport.client.agent import Agent
+from rport.client.settings import Settings
 from rport.remote import Remote
 from tests.bench.ports import HOST
 
@@ -59,7 +60,9 @@ def _count_tunnels() -> _Tunnels:
 
 async def _run(port: int, count: int) -> None:
     address = parse_address(f"{HOST}:{port}")
-    options = Options(address, [Remote.parse(_TARGET)], state_dir(), max_retry_interval=1.0)
+    options = Settings(
+        address, (Remote.parse(_TARGET),), state_dir=os.environ["RPORT_STATE_DIR"], max_retry_interval=1.0
+    )
     agents = [Agent(options) for _ in range(count)]
     tasks = [asyncio.ensure_future(agent.run()) for agent in agents]
     report = asyncio.ensure_future(_report(agents, _count_tunnels()))

@@ -31,7 +31,7 @@ NOWHERE = "127.0.0.1:1"  # tcpmux: nobody listens there, and usage errors come b
 ONCE = ("--max-retry-count", "0")
 TOO_LONG = 45.0  # seconds; only a failing test takes them
 MARGIN = 5.0  # seconds over CONNECT_TIMEOUT for starting and ending a process on a busy machine
-FORGOTTEN = ("RPORT_AUTH", "AUTH", "RPORT_KEY", "RPORT_HOST", "HOST", "RPORT_PORT", "PORT")
+FORGOTTEN = ("AUTH", "HOST", "PORT")
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,10 @@ class Ended:
 
 def run(module: str, *argv: str, state: Path, env: dict[str, str] | None = None, prefix: Sequence[str] = ()) -> Ended:
     """Run it to its end; nothing that was printed may hold the password, a traceback or control characters."""
-    surroundings = {name: value for name, value in os.environ.items() if name not in FORGOTTEN}
-    surroundings |= {"RPORT_STATE_DIR": str(state), **(env or {})}
+    surroundings = {
+        name: value for name, value in os.environ.items() if name not in FORGOTTEN and not name.startswith("RPORT_")
+    }
+    surroundings |= {"RPORT_STATE_DIR": str(state), "RPORT_CONFIG": "none", **(env or {})}
     started = time.monotonic()
     process = subprocess.Popen(
         [*prefix, sys.executable, "-m", module, *argv],

@@ -6,12 +6,13 @@ are turned away at the gate at first and try again, as clients do. Prints `up` w
 
 import asyncio
 import logging
+import os
 import sys
 from collections.abc import Sequence
 
-from rport.cli import state_dir
 from rport.client.address import parse_address
-from rport.client.agent import Agent, Options
+from rport.client.agent import Agent
+from rport.client.settings import Settings
 from rport.remote import Remote
 
 
@@ -36,7 +37,9 @@ async def come(port: int, count: int, target: int) -> None:
     log.addHandler(tunnels)
     log.setLevel(logging.INFO)
     remote = Remote.parse(f"127.0.0.1:0:127.0.0.1:{target}")
-    options = Options(parse_address(f"127.0.0.1:{port}"), [remote], state_dir(), max_retry_interval=1.0)
+    options = Settings(
+        parse_address(f"127.0.0.1:{port}"), (remote,), state_dir=os.environ["RPORT_STATE_DIR"], max_retry_interval=1.0
+    )
     clients = asyncio.gather(*(Agent(options).run() for _ in range(count)))
     await tunnels.all_there.wait()
     print("up", flush=True)

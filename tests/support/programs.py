@@ -46,7 +46,7 @@ class Program:
         flags: Sequence[str] = (),
     ) -> None:
         self.lines: list[str] = []
-        surroundings = {**os.environ, "RPORT_STATE_DIR": str(state), **(env or {})}
+        surroundings = {**os.environ, "RPORT_STATE_DIR": str(state), "RPORT_CONFIG": "none", **(env or {})}
         for name in ("AUTH", "RPORT_AUTH", "RPORT_KEY", "PORT", "HOST"):
             if not env or name not in env:
                 surroundings.pop(name, None)
