@@ -36,7 +36,7 @@ _MEANINGS = {
     429: "too busy, or what is behind it is down",
 }
 _MEANINGS |= dict.fromkeys((502, 503, 504), _MEANINGS[429])
-_RESERVED = {
+RESERVED_HEADERS = {  # of the upgrade request: rport sets them itself
     "host",
     "upgrade",
     "connection",
@@ -62,7 +62,7 @@ def accept_key(key: str) -> str:
 def upgrade_request(host: str, path: str, key: str, headers: Sequence[tuple[str, str]] = ()) -> bytes:
     """The client's HTTP request. `headers` are the user's own. Raises UsageError for what HTTP cannot carry."""
     for name, _ in headers:
-        if name.lower() in _RESERVED:
+        if name.lower() in RESERVED_HEADERS:
             raise UsageError(f"header {_show(name)} cannot be given: rport sets it itself")
     fields = [
         ("Host", host),
