@@ -12,7 +12,18 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "rport"
 
 # Each layer may import itself and what stands before it: the picture in CONTRIBUTING.md.
-SANS_IO = {"duration", "remote", "keys", "known_servers", "control", "handshake", "websocket", "logs", "login"}
+SANS_IO = {
+    "duration",
+    "remote",
+    "keys",
+    "known_servers",
+    "control",
+    "handshake",
+    "websocket",
+    "logs",
+    "login",
+    "options",
+}
 LAYERS = [
     {"errors"},
     {"hkdf", "files", "sodium"},
@@ -21,7 +32,7 @@ LAYERS = [
     {"_mux"},
     {"_pump"},
     SANS_IO,
-    {"link", "cli", "options"},
+    {"link", "cli", "config"},
     {"client", "server"},
 ]
 SERVER_ONLY = {"fastapi", "starlette", "uvicorn", "pydantic", "httptools", "sqlalchemy"}

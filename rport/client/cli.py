@@ -58,7 +58,7 @@ async def _serve(settings: "Settings", words: Namespace) -> None:
 def _reload(agent: "Agent", words: Namespace) -> None:
     """SIGHUP: what can change while the client runs is used from the next connection on; a wait for it ends now."""
     from rport.client.settings import build
-    from rport.options import reload
+    from rport.config import reload
 
     agent.settings = reload(TABLE, agent.settings, lambda: TABLE.load(words, build))
     agent.hurry()

@@ -2,15 +2,15 @@
 
 from collections.abc import Sequence
 
-from rport.options import check_command
+from rport.config import command
 
 
 def run(argv: Sequence[str]) -> int:
     """Returns the exit code."""
-    command, *rest = argv
-    if command == "config":
+    verb, *rest = argv
+    if verb == "config":
         from rport.client.options import TABLE
         from rport.client.settings import build
 
-        return check_command(TABLE, build, rest)
-    raise NotImplementedError(command)
+        return command(TABLE, build, rest)
+    raise NotImplementedError(verb)

@@ -1,7 +1,8 @@
 """The options of `rport`."""
 
+from rport.config import Table
 from rport.errors import UsageError
-from rport.options import ALLOW_ROOT, LOGGING, STATE, Option, Table, lazily, path
+from rport.options import ALLOW_ROOT, LOGGING, STATE, Option, lazily, path
 
 ABOUT = "Make services behind this machine reachable through a server."
 

@@ -15,8 +15,8 @@ import uvicorn
 
 from rport import __version__, keys, logs
 from rport.cli import complain, run
+from rport.config import reload
 from rport.errors import UsageError
-from rport.options import reload
 from rport.remote import host_port
 from rport.server import commands, ports
 from rport.server.api import create_app

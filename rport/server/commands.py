@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from rport.options import check_command
+from rport.config import command
 from rport.server.options import TABLE
 from rport.server.settings import build
 
@@ -11,7 +11,7 @@ NAMES = ("config", "hash-password", "service")
 
 def run(argv: Sequence[str]) -> int:
     """Returns the exit code."""
-    command, *rest = argv
-    if command == "config":
-        return check_command(TABLE, build, rest)
-    raise NotImplementedError(command)
+    verb, *rest = argv
+    if verb == "config":
+        return command(TABLE, build, rest)
+    raise NotImplementedError(verb)

@@ -1,7 +1,8 @@
 """The options of `rportd`."""
 
+from rport.config import Table
 from rport.errors import UsageError
-from rport.options import ALLOW_ROOT, LOGGING, STATE, Option, Table, lazily, path
+from rport.options import ALLOW_ROOT, LOGGING, STATE, Option, lazily, path
 from rport.remote import PORT_MAX, is_port
 
 ABOUT = "Let rport clients in and listen for their visitors."
