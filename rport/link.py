@@ -6,13 +6,13 @@ asyncio begins here: of all that is below, only the Pump is handed a loop. `Sess
 
 import asyncio
 import logging
-import socket
 import time
 from collections.abc import Callable, Mapping
 
 from rport import control
-from rport._pump import Conn, Link, Pump
+from rport._pump import Conn, Pump
 from rport._seal import Seal
+from rport.channel import Channel
 from rport.errors import LinkLost, ProtocolError
 from rport.handshake import HandshakeResult
 from rport.websocket import MessageReader
@@ -38,9 +38,9 @@ class Session:
 
     name = "session"
 
-    def __init__(self, pump: Pump, sock: socket.socket, keys: HandshakeResult, *, client: bool) -> None:
+    def __init__(self, pump: Pump, channel: Channel, keys: HandshakeResult, *, client: bool) -> None:
         sealer, opener = Seal(keys.cipher, keys.send_key), Seal(keys.cipher, keys.recv_key)
-        self.link = Link(sealer, opener, client, pump, sock.detach(), self)
+        self.link = channel.make_link(sealer, opener, client, pump, self)
         self.link.trace = log.isEnabledFor(logging.DEBUG)
         self.ended = asyncio.Event()
         self.error: Exception | None = None
@@ -129,12 +129,11 @@ class Session:
         self.ended.set()
 
 
-async def read_message(sock: socket.socket, reader: MessageReader) -> bytes:
+async def read_message(channel: Channel, reader: MessageReader) -> bytes:
     """The next handshake message. Raises LinkLost at the end of the stream; the caller bounds the time."""
-    loop = asyncio.get_running_loop()
     while (message := reader.next()) is None:
         try:
-            data = await loop.sock_recv(sock, 4096)
+            data = await channel.recv(4096)
         except OSError as error:
             raise LinkLost(f"the connection broke: {error.strerror}") from error
         if not data:

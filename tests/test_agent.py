@@ -8,6 +8,7 @@ import msgpack
 import pytest
 
 from rport._pump import Pump
+from rport.channel import Channel
 from rport.client import agent
 from rport.client.address import Address
 from rport.client.agent import Agent, ClientSession
@@ -68,7 +69,7 @@ def pair() -> tuple[Dialled, WirePeer]:
         far, _ = listener.accept()
     far.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     mine, theirs = key_pair_for(client=True, cipher="chacha20poly1305")
-    return Dialled(near, mine, b""), WirePeer(far, theirs, client=False)
+    return Dialled(Channel(near), mine, b""), WirePeer(far, theirs, client=False)
 
 
 def run(body: Body, *remotes: str, resolver: Callable[[], Resolver] = Resolver) -> None:

@@ -32,7 +32,7 @@ LAYERS = [
     {"_mux"},
     {"_pump"},
     SANS_IO,
-    {"link", "cli", "config"},
+    {"channel", "link", "cli", "config"},
     {"client", "server"},
 ]
 SERVER_ONLY = {"fastapi", "starlette", "uvicorn", "pydantic", "httptools", "sqlalchemy"}

@@ -107,7 +107,7 @@ def test_an_upgrade_is_answered_as_the_rfc_says(door: Door) -> None:
         assert arrival.peer == sock.getsockname()
         assert arrival.early == b""
         arrival.leave()
-        arrival.sock.close()
+        arrival.channel.sock.close()
         assert sock.recv(1) == b""
 
 
@@ -118,7 +118,7 @@ def test_the_clients_own_request_is_understood(door: Door) -> None:
         assert UpgradeResponse(key).feed(read_head(sock))
         arrival = door.arrival()
         arrival.leave()
-        arrival.sock.close()
+        arrival.channel.sock.close()
 
 
 def test_early_bytes_are_kept(door: Door) -> None:
@@ -126,9 +126,9 @@ def test_early_bytes_are_kept(door: Door) -> None:
     with door.connect() as sock:
         sock.sendall(request() + early)
         arrival = door.arrival()
-        assert arrival.early + receive(arrival.sock, len(early) - len(arrival.early)) == early
+        assert arrival.early + receive(arrival.channel.sock, len(early) - len(arrival.early)) == early
         arrival.leave()
-        arrival.sock.close()
+        arrival.channel.sock.close()
 
 
 @pytest.mark.parametrize("tail", [b"", b"EARLY"])
@@ -142,9 +142,9 @@ def test_a_head_may_come_in_any_two_parts(loop: str, tail: bytes) -> None:
                 sock.sendall(whole[cut:] + tail)
                 assert read_head(sock).startswith(b"HTTP/1.1 101 ")
                 arrival = door.arrival()
-                assert arrival.early + receive(arrival.sock, len(tail) - len(arrival.early)) == tail
+                assert arrival.early + receive(arrival.channel.sock, len(tail) - len(arrival.early)) == tail
                 arrival.leave()
-                arrival.sock.close()
+                arrival.channel.sock.close()
         assert door.gate.inside == 0
 
 
@@ -156,7 +156,7 @@ def test_a_head_may_come_byte_by_byte(door: Door) -> None:
         assert read_head(sock).startswith(b"HTTP/1.1 101 ")
         arrival = door.arrival()
         arrival.leave()
-        arrival.sock.close()
+        arrival.channel.sock.close()
 
 
 def test_what_comes_behind_the_answer_goes_to_the_link_alone(door: Door) -> None:
@@ -166,15 +166,15 @@ def test_what_comes_behind_the_answer_goes_to_the_link_alone(door: Door) -> None
         arrival = door.arrival()
         for data in (PLAIN, b"\x00\xff" * 100):
             sock.sendall(data)
-            assert receive(arrival.sock, len(data)) == data
-        arrival.sock.sendall(b"back")
+            assert receive(arrival.channel.sock, len(data)) == data
+        arrival.channel.sock.sendall(b"back")
         assert receive(sock, 4) == b"back"
         sock.shutdown(socket.SHUT_WR)
-        assert arrival.sock.recv(1) == b""
-        arrival.sock.sendall(b"half")
+        assert arrival.channel.sock.recv(1) == b""
+        arrival.channel.sock.sendall(b"half")
         assert receive(sock, 4) == b"half"
         arrival.leave()
-        arrival.sock.close()
+        arrival.channel.sock.close()
 
 
 def test_eight_mebibytes_are_echoed_unharmed(door: Door) -> None:
@@ -203,10 +203,10 @@ def test_eight_mebibytes_are_echoed_unharmed(door: Door) -> None:
 
 def echo(arrival: Any) -> None:
     arrival.leave()
-    arrival.sock.sendall(arrival.early)
-    while data := arrival.sock.recv(65536):
-        arrival.sock.sendall(data)
-    arrival.sock.close()
+    arrival.channel.sock.sendall(arrival.early)
+    while data := arrival.channel.sock.recv(65536):
+        arrival.channel.sock.sendall(data)
+    arrival.channel.sock.close()
 
 
 def test_a_tunnel_may_follow_an_answered_request(door: Door) -> None:
@@ -218,9 +218,9 @@ def test_a_tunnel_may_follow_an_answered_request(door: Door) -> None:
         assert read_head(sock).startswith(b"HTTP/1.1 101 ")
         arrival = door.arrival()
         sock.sendall(b"on")
-        assert receive(arrival.sock, 2) == b"on"
+        assert receive(arrival.channel.sock, 2) == b"on"
         arrival.leave()
-        arrival.sock.close()
+        arrival.channel.sock.close()
 
 
 def test_a_tunnel_outlives_the_server(loop: str) -> None:
@@ -229,8 +229,8 @@ def test_a_tunnel_outlives_the_server(loop: str) -> None:
         sock.sendall(request())
         read_head(sock)
         arrival = door.arrival()
-    with sock, arrival.sock:
-        arrival.sock.sendall(b"x")
+    with sock, arrival.channel.sock:
+        arrival.channel.sock.sendall(b"x")
         assert sock.recv(1) == b"x"
 
 
@@ -277,7 +277,7 @@ def test_a_body_of_no_length_is_none(door: Door) -> None:
         assert read_head(sock).startswith(b"HTTP/1.1 101 ")
         arrival = door.arrival()
         arrival.leave()
-        arrival.sock.close()
+        arrival.channel.sock.close()
 
 
 def test_an_upgrade_behind_a_pending_request_is_dropped(door: Door) -> None:
@@ -424,7 +424,7 @@ def test_a_link_counts_until_it_leaves(loop: str) -> None:
         arrival.leave()
         arrival.leave()
         assert gate.inside == 0
-        arrival.sock.close()
+        arrival.channel.sock.close()
 
 
 def _answered(door: Door) -> socket.socket:
@@ -449,7 +449,7 @@ def test_a_link_behind_an_answered_request_counts(loop: str) -> None:
         link = door.arrival()
         link.leave()
         assert gate.inside == 0
-        link.sock.close()
+        link.channel.sock.close()
 
 
 def test_a_client_that_goes_frees_its_place(loop: str) -> None:
@@ -475,5 +475,5 @@ def test_nothing_stays_open(door: Door) -> None:
             read_head(sock)
             arrival = door.arrival()
             arrival.leave()
-            arrival.sock.close()
+            arrival.channel.sock.close()
     until(lambda: descriptors() <= before)

@@ -9,6 +9,7 @@ import pytest
 
 from rport import link as upkeep
 from rport._pump import Pump
+from rport.channel import Channel
 from rport.errors import LinkLost
 from rport.link import Session
 from tests.support.wire import CLOSE, CONTROL, PING, PONG, WirePeer, frame, key_pair_for, tcp_pair
@@ -28,7 +29,7 @@ def run(body: Body) -> None:
         pump = Pump(asyncio.get_running_loop())
         near, far = tcp_pair()
         mine, theirs = key_pair_for(client=False, cipher="chacha20poly1305")
-        session = Listening(pump, near, mine, client=False)
+        session = Listening(pump, Channel(near), mine, client=False)
         session.link.admit_peer()
         session.link.start()
         peer = WirePeer(far, theirs, client=True)

@@ -57,7 +57,7 @@ class ClientSession(Session):
     def __init__(
         self, pump: Pump, dialled: Dialled, settings: Settings, picked: dict[int, int], resolver: Resolver
     ) -> None:
-        super().__init__(pump, dialled.sock, dialled.keys, client=True)
+        super().__init__(pump, dialled.channel, dialled.keys, client=True)
         self.settings = settings
         self.resolver = resolver
         self.picked = picked  # by index of the remote, the port that the server picked
@@ -310,7 +310,7 @@ class Agent:
         try:
             self._check_fingerprint(dialled)
         except BaseException:
-            dialled.sock.close()
+            dialled.channel.close()
             raise
         session = ClientSession(pump, dialled, self.settings, self._picked, self._resolver)
         session.hello(self.identity)

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rport.channel import Channel
 from rport.client.address import Address
 from rport.client.connect import connect
 from rport.client.resolve import AddrInfo, Resolver
@@ -21,9 +22,9 @@ CONNECT_TIMEOUT = 10.0  # seconds from the first SYN to the end of the handshake
 
 @dataclass(frozen=True)
 class Dialled:
-    """A connected socket, the session's keys, and what had come behind the handshake."""
+    """A connection, the session's keys, and what had come behind the handshake."""
 
-    sock: socket.socket
+    channel: Channel
     keys: HandshakeResult
     early: bytes
 
@@ -34,11 +35,11 @@ async def dial(address: Address, ciphers: list[str], resolver: Resolver) -> Dial
     found = await _resolve(address, resolver, deadline)
     try:
         async with asyncio.timeout_at(deadline):
-            sock = await _connect(address, found)
+            channel = Channel(await _connect(address, found))
             try:
-                return await _handshake(sock, address, ciphers)
+                return await _handshake(channel, address, ciphers)
             except BaseException:
-                sock.close()
+                channel.close()
                 raise
     except TimeoutError:
         raise ConnectError(
@@ -72,22 +73,21 @@ async def _connect(address: Address, found: Sequence[AddrInfo]) -> socket.socket
     return sock
 
 
-async def _handshake(sock: socket.socket, address: Address, ciphers: list[str]) -> Dialled:
-    loop = asyncio.get_running_loop()
+async def _handshake(channel: Channel, address: Address, ciphers: list[str]) -> Dialled:
     key = new_key()
     initiator = Initiator(ciphers)
     response = UpgradeResponse(key)
     try:
-        await loop.sock_sendall(sock, upgrade_request(address.netloc, address.path, key, ()))
+        await channel.sendall(upgrade_request(address.netloc, address.path, key, ()))
         while not response.done:
-            response.feed(await loop.sock_recv(sock, 4096))
-        await loop.sock_sendall(sock, encode_message(initiator.message1(), masked=True))
+            response.feed(await channel.recv(4096))
+        await channel.sendall(encode_message(initiator.message1(), masked=True))
         reader = MessageReader(MESSAGE_MAX, masked=False)
         reader.feed(response.rest)
-        keys = initiator.read_message2(await read_message(sock, reader))
+        keys = initiator.read_message2(await read_message(channel, reader))
     except ConnectError as error:
         raise ConnectError(f"{address.netloc}: {error}") from None
     except OSError as error:
         advice = "" if response.done else f": {NO_RPORTD}"
         raise ConnectError(f"{address.netloc}: the connection broke, {error.strerror}{advice}") from None
-    return Dialled(sock, keys, reader.rest)
+    return Dialled(channel, keys, reader.rest)

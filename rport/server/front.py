@@ -18,6 +18,7 @@ from typing import Any
 from httptools import HttpParserError, HttpParserUpgrade
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from rport.channel import Channel
 from rport.server.gate import ADMISSION_TIMEOUT, Gate
 from rport.server.upgrade import Arrival, Refusal, names_websocket, wants_websocket, websocket_key
 from rport.websocket import HEAD_MAX, HEADERS_MAX, upgrade_response
@@ -192,7 +193,7 @@ class RportHttp(HttpToolsProtocol):
         with contextlib.suppress(OSError):
             sent = sock.send(answer)
         if sent == len(answer):
-            self.on_arrival(Arrival(sock, early, self._peer, self._deadline, self._leave))
+            self.on_arrival(Arrival(Channel(sock), early, self._peer, self._deadline, self._leave))
         else:  # gone, or its window is closed to the very first bytes
             sock.close()
             self._leave()

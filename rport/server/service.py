@@ -69,18 +69,17 @@ class Service:
             log.warning("%s: %s", arrival.peer[0], error)
         finally:
             arrival.leave()
-            arrival.sock.close()  # a session has detached it
+            arrival.channel.close()  # unless a session has it
 
     async def _shake_hands(self, arrival: Arrival) -> ServerSession:
-        sock = arrival.sock
-        sock.setblocking(False)
+        channel = arrival.channel
         responder = Responder(self.key.private, self._ciphers)
         reader = MessageReader(MESSAGE_MAX, masked=True)
         reader.feed(arrival.early)
-        responder.read_message1(await read_message(sock, reader))
+        responder.read_message1(await read_message(channel, reader))
         with contextlib.suppress(OSError):
-            await asyncio.get_running_loop().sock_sendall(sock, encode_message(responder.message2(), masked=False))
-        session = ServerSession(self, self.pump, sock, responder.result, arrival.peer)
+            await channel.sendall(encode_message(responder.message2(), masked=False))
+        session = ServerSession(self, self.pump, channel, responder.result, arrival.peer)
         log.debug("%s: handshake with %s done, %s", session.name, arrival.peer[0], responder.result.cipher)
         session.link.start(reader.rest)
         return session

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from rport import __version__, control
 from rport._pump import Listener, Pump
+from rport.channel import Channel
 from rport.errors import ProtocolError
 from rport.handshake import HandshakeResult
 from rport.link import CLOSE_REFUSED, CLOSE_REPLACED, KEEPALIVE, TUNNEL_MAX, Session
@@ -32,9 +33,9 @@ class ServerSession(Session):
     """Made after the handshake; `admitted` is set when the hello was accepted."""
 
     def __init__(
-        self, service: "Service", pump: Pump, sock: socket.socket, keys: HandshakeResult, peer: tuple[str, int]
+        self, service: "Service", pump: Pump, channel: Channel, keys: HandshakeResult, peer: tuple[str, int]
     ) -> None:
-        super().__init__(pump, sock, keys, client=False)
+        super().__init__(pump, channel, keys, client=False)
         self.service = service
         self.peer = peer
         self.name = f"session#{next(service.numbers)}"

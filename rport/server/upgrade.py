@@ -2,10 +2,10 @@
 
 import base64
 import binascii
-import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from rport.channel import Channel
 from rport.websocket import SUBPROTOCOL
 
 Headers = Sequence[tuple[bytes, bytes]]  # names in lower case
@@ -13,10 +13,10 @@ Headers = Sequence[tuple[bytes, bytes]]  # names in lower case
 
 @dataclass(frozen=True)
 class Arrival:
-    """A connection that was upgraded. Its receiver owns the socket, and calls `leave` once the peer is authenticated or
-    gone: until then it counts at the gate. `deadline` is in the loop's time; `early` came behind the request's head."""
+    """A connection that was upgraded. Its receiver owns the channel, and calls `leave` once the peer is authenticated
+    or gone: until then it counts at the gate. `deadline` is in the loop's time; `early` came behind the request."""
 
-    sock: socket.socket
+    channel: Channel
     early: bytes
     peer: tuple[str, int]
     deadline: float

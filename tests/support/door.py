@@ -38,7 +38,7 @@ class Door:
         return self.arrivals.get(timeout=PATIENCE)
 
     def on_arrival(self, arrival: Arrival) -> None:
-        arrival.sock.settimeout(PATIENCE)  # blocking, so that a test can simply use it
+        arrival.channel.sock.settimeout(PATIENCE)  # blocking, so that a test can simply use it
         self.arrivals.put(arrival)
 
 
@@ -64,7 +64,7 @@ def open_door(app: Any, loop: str, gate: Gate | None = None, timeout: float = PA
         thread.join()
         listener.close()
         while not door.arrivals.empty():
-            door.arrivals.get().sock.close()
+            door.arrivals.get().channel.sock.close()
 
 
 def read_head(sock: socket.socket) -> bytes:
