@@ -63,7 +63,7 @@ def upgrade_request(host: str, path: str, key: str, headers: Sequence[tuple[str,
     """The client's HTTP request. `headers` are the user's own. Raises UsageError for what HTTP cannot carry."""
     for name, _ in headers:
         if name.lower() in RESERVED_HEADERS:
-            raise UsageError(f"header {_show(name)} cannot be given: rport sets it itself")
+            raise UsageError(f"header {show(name)} cannot be given: rport sets it itself")
     fields = [
         ("Host", host),
         ("Upgrade", "websocket"),
@@ -74,7 +74,7 @@ def upgrade_request(host: str, path: str, key: str, headers: Sequence[tuple[str,
         *headers,
     ]
     if not path.startswith("/") or not _is_token(path):
-        raise UsageError(f"path {_show(path)} cannot be requested: it must begin with / and hold no spaces")
+        raise UsageError(f"path {show(path)} cannot be requested: it must begin with / and hold no spaces")
     return _head(f"GET {path} HTTP/1.1", fields)
 
 
@@ -133,7 +133,7 @@ class UpgradeResponse:
             raise ConnectError("the WebSocket answer does not fit the request: a proxy may be answering from its cache")
         protocol = fields.get("sec-websocket-protocol", "none")
         if protocol != SUBPROTOCOL:
-            raise ConnectError(f"a WebSocket server answers there, but it speaks {_show(protocol)}, not {SUBPROTOCOL}")
+            raise ConnectError(f"a WebSocket server answers there, but it speaks {show(protocol)}, not {SUBPROTOCOL}")
         self.rest = rest
         self.done = True
 
@@ -230,7 +230,7 @@ def _head(first_line: str, fields: Sequence[tuple[str, str]]) -> bytes:
     for name, value in fields:
         # A line break in a value would be a header, or a request, of its own.
         if not name or ":" in name or not _is_token(name) or not _is_text(value):
-            raise UsageError(f"header {_show(name)} cannot be sent: it needs a plain name and one line of Latin-1 text")
+            raise UsageError(f"header {show(name)} cannot be sent: it needs a plain name and one line of Latin-1 text")
     lines = [first_line, *(f"{name}: {value}" for name, value in fields), "", ""]
     return "\r\n".join(lines).encode("latin-1")
 
@@ -244,7 +244,7 @@ def _is_text(text: str) -> bool:
     return all(char == "\t" or " " <= char <= "~" or "\xa0" <= char <= "\xff" for char in text)
 
 
-def _show(text: str, limit: int = SHOWN_MAX) -> str:
+def show(text: str, limit: int = SHOWN_MAX) -> str:
     """A peer's or user's text, cut and with everything unprintable escaped."""
     cut = text if len(text) <= limit else text[:limit] + "..."
     return '"' + "".join(char if char.isprintable() else repr(char)[1:-1] for char in cut) + '"'
@@ -253,7 +253,7 @@ def _show(text: str, limit: int = SHOWN_MAX) -> str:
 def _parse_status(line: bytes) -> int:
     parts = line.split(b" ", 2)
     if len(parts) < 2 or len(parts[1]) != 3 or not parts[1].isdigit():
-        raise ConnectError(f"the HTTP answer begins with {_show(line.decode('latin-1'))}, which is no status line")
+        raise ConnectError(f"the HTTP answer begins with {show(line.decode('latin-1'))}, which is no status line")
     return int(parts[1])
 
 
@@ -266,7 +266,7 @@ def _parse_fields(block: bytes) -> dict[str, str]:
     for line in lines:
         name, colon, value = line.decode("latin-1").partition(":")
         if not colon:
-            raise ConnectError(f"the HTTP answer has a header {_show(name)} without a colon")
+            raise ConnectError(f"the HTTP answer has a header {show(name)} without a colon")
         fields[name.lower()] = value.strip(" \t")
     return fields
 
@@ -286,8 +286,8 @@ def _name_answer(status: int, fields: dict[str, str], body: bytes) -> str:
 
 def _name_redirect(status: int, location: str) -> str:
     if location.lower().startswith(("https:", "wss:")):
-        return f"answered HTTP {status}, a redirect to {_show(location)}, {_TLS_PORT}"
-    return f"answered HTTP {status}, a redirect: use {_show(location)} instead"
+        return f"answered HTTP {status}, a redirect to {show(location)}, {_TLS_PORT}"
+    return f"answered HTTP {status}, a redirect: use {show(location)} instead"
 
 
 def _text_size(fields: dict[str, str]) -> int:
@@ -299,7 +299,7 @@ def _text_size(fields: dict[str, str]) -> int:
 
 def _first_line(body: bytes) -> str:
     line = body.partition(b"\n")[0].decode("utf-8", "replace").strip()
-    return _show(line, WORDS_MAX) if line else ""
+    return show(line, WORDS_MAX) if line else ""
 
 
 def _name_stranger(data: bytes) -> str:
@@ -309,4 +309,4 @@ def _name_stranger(data: bytes) -> str:
     if data.startswith(b"\x15\x03"):  # a TLS alert: it took the request for a bad ClientHello
         return _TLS_PORT
     line = data.partition(b"\n")[0].rstrip(b"\r").decode("latin-1")
-    return f"what answers there is no rport server and no web server: it sent {_show(line)}"
+    return f"what answers there is no rport server and no web server: it sent {show(line)}"

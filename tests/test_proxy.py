@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rport.client.proxy import Proxy, from_environment, is_excepted, parse_proxy
+from rport.client.proxy import NO_PROXY, Proxy, choose, is_excepted, parse_proxy
 from rport.errors import UsageError
 
 SECRET = "verysecret"
@@ -32,10 +32,10 @@ SECRET = "verysecret"
         ("http://me:100%@p", Proxy("http", "p", 80, b"me", b"100%")),
         ("http://me:\u20ac@p", Proxy("http", "p", 80, b"me", b"\xe2\x82\xac")),
         ("socks5://a%3Ab:c@p", Proxy("socks5", "p", 1080, b"a:b", b"c")),
-        ("none", None),
+        ("none", NO_PROXY),
     ],
 )
-def test_urls(text: str, proxy: Proxy | None) -> None:
+def test_urls(text: str, proxy: Proxy) -> None:
     assert parse_proxy(text) == proxy
 
 
@@ -98,18 +98,25 @@ def test_a_login_is_not_shown() -> None:
     ],
 )
 def test_environment(environ: dict[str, str], host: str | None) -> None:
-    proxy = from_environment(environ, "example.com", 80)
+    proxy = choose(None, environ, "example.com", 80)
     assert (proxy and proxy.host) == host
 
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST.", "127.0.0.1", "127.1.2.3", "::1"])
 def test_the_loopback_needs_no_proxy(host: str) -> None:
-    assert from_environment({"ALL_PROXY": "ftp://p"}, host, 80) is None
+    assert choose(None, {"ALL_PROXY": "ftp://p"}, host, 80) is None
+
+
+def test_what_is_given_counts_alone() -> None:
+    environ = {"ALL_PROXY": "b", "NO_PROXY": "*"}
+    given = Proxy("http", "a", 80)
+    assert choose(given, environ, "127.0.0.1", 80) == given
+    assert choose(NO_PROXY, {"ALL_PROXY": "ftp://b"}, "example.com", 80) is None
 
 
 def test_an_unfit_variable_is_named() -> None:
     with pytest.raises(UsageError, match=r"^ALL_PROXY: .* the scheme must be") as caught:
-        from_environment({"ALL_PROXY": f"ftp://me:{SECRET}@p"}, "example.com", 80)
+        choose(None, {"ALL_PROXY": f"ftp://me:{SECRET}@p"}, "example.com", 80)
     assert SECRET not in str(caught.value)
 
 

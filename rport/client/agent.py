@@ -12,7 +12,7 @@ from typing import Any
 from rport import __version__, control, known_servers
 from rport._pump import Conn, Pump, Target
 from rport._seal import preferred_ciphers
-from rport.client.dial import Dialled, dial
+from rport.client.dial import Dialled, dial, proxy_for
 from rport.client.policy import dialled_host, is_local, refusal
 from rport.client.resolve import Resolver
 from rport.client.settings import Settings
@@ -301,10 +301,10 @@ class Agent:
 
     async def _connect(self, pump: Pump) -> ClientSession:
         """Dial, shake hands, say hello; a session that was welcomed. Raises RportError."""
-        address = self.settings.address
-        log.info("Connecting to %s", address)
+        address, proxy = self.settings.address, proxy_for(self.settings)
+        log.info("Connecting to %s%s", address, f" through the proxy {proxy}" if proxy else "")
         started = time.monotonic()
-        dialled = await dial(address, self._ciphers, self._resolver)
+        dialled = await dial(self.settings, proxy, self._ciphers, self._resolver)
         latency = time.monotonic() - started
         log.debug("Handshake done, %s", dialled.keys.cipher)
         try:

@@ -1,23 +1,22 @@
-"""From a server address to an encrypted session's socket: TCP, WebSocket upgrade, Noise handshake."""
+"""From a server's address to an encrypted session's socket: TCP, perhaps through a proxy, WebSocket upgrade, Noise."""
 
 import asyncio
-import contextlib
-import errno
 import os
 import socket
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from rport.channel import Channel
-from rport.client.address import Address
-from rport.client.connect import connect
-from rport.client.resolve import AddrInfo, Resolver
+from rport.client.reach import CONNECT_TIMEOUT, reach, silence
+from rport.client.resolve import Resolver
+from rport.client.settings import PROXY_VARIABLES, Settings
 from rport.errors import ConnectError, LinkLost, ProtocolError
 from rport.handshake import MESSAGE_MAX, HandshakeResult, Initiator
 from rport.link import read_message
 from rport.websocket import NO_RPORTD, MessageReader, UpgradeResponse, encode_message, new_key, upgrade_request
 
-CONNECT_TIMEOUT = 10.0  # seconds from the first SYN to the end of the handshake, names included
+if TYPE_CHECKING:
+    from rport.client.proxy import Proxy
 
 
 @dataclass(frozen=True)
@@ -29,65 +28,56 @@ class Dialled:
     early: bytes
 
 
-async def dial(address: Address, ciphers: list[str], resolver: Resolver) -> Dialled:
-    """Connect and shake hands within CONNECT_TIMEOUT. Raises ConnectError."""
+def proxy_for(settings: Settings) -> "Proxy | None":
+    """The proxy on the way to the server, by --proxy or by the environment. Raises UsageError."""
+    if settings.proxy is None and not any(map(os.environ.get, PROXY_VARIABLES)):
+        return None
+    from rport.client.proxy import choose  # here: most clients have none
+
+    return choose(settings.proxy, os.environ, settings.address.host, settings.address.port)
+
+
+async def dial(settings: Settings, proxy: "Proxy | None", ciphers: list[str], resolver: Resolver) -> Dialled:
+    """Connect and shake hands within CONNECT_TIMEOUT. Raises ConnectError, UsageError for the user's files."""
     deadline = asyncio.get_running_loop().time() + CONNECT_TIMEOUT
-    found = await _resolve(address, resolver, deadline)
+    channel = Channel(await _connect(settings, proxy, resolver, deadline))
+    where = settings.address.netloc + (f" (through the proxy {proxy})" if proxy else "")
     try:
         async with asyncio.timeout_at(deadline):
-            channel = Channel(await _connect(address, found))
-            try:
-                return await _handshake(channel, address, ciphers)
-            except BaseException:
-                channel.close()
-                raise
-    except TimeoutError:
-        raise ConnectError(
-            f"{address.netloc} did not answer within {CONNECT_TIMEOUT:g} s: is it rportd's port, and does no firewall "
-            "keep it shut?"
-        ) from None
-    except (LinkLost, ProtocolError) as error:
-        raise ConnectError(f"{address.netloc}: {error}") from None
+            return await _handshake(channel, settings, ciphers)
+    except BaseException as error:
+        channel.close()
+        if isinstance(error, TimeoutError):
+            raise silence(where, "rportd") from None
+        if isinstance(error, (ConnectError, LinkLost, ProtocolError)):
+            raise ConnectError(f"{where}: {error}") from None
+        raise
 
 
-async def _resolve(address: Address, resolver: Resolver, deadline: float) -> list[AddrInfo]:
-    name = f"the name {address.host!r}"
-    try:
-        async with asyncio.timeout_at(deadline):
-            return await resolver.resolve(address.host, address.port)
-    except TimeoutError:
-        raise ConnectError(f"{name} was not resolved within {CONNECT_TIMEOUT:g} s: is the name server up?") from None
-    except OSError as error:
-        raise ConnectError(f"{name} does not resolve: {error.strerror}") from None
+async def _connect(settings: Settings, proxy: "Proxy | None", resolver: Resolver, deadline: float) -> socket.socket:
+    """A plain connected socket that leads to the server."""
+    address = settings.address
+    if proxy is None:
+        return await reach(address.host, address.port, address.netloc, "rportd", resolver, deadline)
+    from rport.client.through import reach_through
+
+    return await reach_through(proxy, address.host, address.port, resolver, deadline, settings.tls_ca)
 
 
-async def _connect(address: Address, found: Sequence[AddrInfo]) -> socket.socket:
-    try:
-        sock = await connect(found)
-    except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else str(error)  # uvloop's own text is a longer one
-        advice = "; is rportd running there?" if error.errno == errno.ECONNREFUSED else ""
-        raise ConnectError(f"cannot connect to {address.netloc}: {reason}{advice}") from None
-    with contextlib.suppress(OSError):
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return sock
-
-
-async def _handshake(channel: Channel, address: Address, ciphers: list[str]) -> Dialled:
-    key = new_key()
+async def _handshake(channel: Channel, settings: Settings, ciphers: list[str]) -> Dialled:
+    address, key = settings.address, new_key()
     initiator = Initiator(ciphers)
     response = UpgradeResponse(key)
+    request = upgrade_request(settings.hostname or address.netloc, address.path, key, settings.header)
     try:
-        await channel.sendall(upgrade_request(address.netloc, address.path, key, ()))
+        await channel.sendall(request)
         while not response.done:
             response.feed(await channel.recv(4096))
         await channel.sendall(encode_message(initiator.message1(), masked=True))
         reader = MessageReader(MESSAGE_MAX, masked=False)
         reader.feed(response.rest)
         keys = initiator.read_message2(await read_message(channel, reader))
-    except ConnectError as error:
-        raise ConnectError(f"{address.netloc}: {error}") from None
     except OSError as error:
         advice = "" if response.done else f": {NO_RPORTD}"
-        raise ConnectError(f"{address.netloc}: the connection broke, {error.strerror}{advice}") from None
+        raise ConnectError(f"the connection broke, {error.strerror}{advice}") from None
     return Dialled(channel, keys, reader.rest)

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from rport.client.policy import is_local
+from rport.client.settings import PROXY_VARIABLES
 from rport.errors import UsageError
 from rport.remote import clean_host, host_port, is_port
 
-VARIABLES = ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")  # lower case first, as curl has it
 EXCEPTIONS = ("no_proxy", "NO_PROXY")
 LOGIN_MAX = 255  # octets of a user or password in SOCKS5, RFC 1929 section 2; ample for HTTP
 
@@ -26,7 +26,7 @@ _EXCEPTION = re.compile(r"(?:\[([^\[\]]+)\]|([^:\[\]]+))(?::([0-9]{1,5}))?")
 
 @dataclass(frozen=True)
 class Proxy:
-    """`scheme` is http, https or socks5, names are resolved by the proxy; the login is what it is on the wire."""
+    """`scheme` is http, https, socks5 or, for no proxy at all, none; the login is what it is on the wire."""
 
     scheme: str
     host: str
@@ -38,10 +38,13 @@ class Proxy:
         return f"{self.scheme}://{host_port(self.host, self.port)}"  # never the login
 
 
-def parse_proxy(text: str) -> Proxy | None:
-    """`[SCHEME://][USER[:PASSWORD]@]HOST[:PORT]`; `none` = none at all. Raises UsageError, which shows no login."""
+NO_PROXY = Proxy("none", "", 0)
+
+
+def parse_proxy(text: str) -> Proxy:
+    """`[SCHEME://][USER[:PASSWORD]@]HOST[:PORT]`, or `none`. Raises UsageError, which shows no login."""
     if text == "none":
-        return None
+        return NO_PROXY
     match = _URL.fullmatch(text)
     try:
         if match is None:
@@ -85,9 +88,17 @@ def _unescape(text: str) -> bytes:
     return _ESCAPE.sub(lambda match: bytes([int(match[1], 16)]), text.encode("utf-8", "surrogateescape"))
 
 
-def from_environment(environ: Mapping[str, str], host: str, port: int) -> Proxy | None:
-    """The proxy that the environment names for this server. Raises UsageError naming the variable."""
-    name = next((name for name in VARIABLES if environ.get(name)), None)
+def choose(given: Proxy | None, environ: Mapping[str, str], host: str, port: int) -> Proxy | None:
+    """The proxy that leads to this server: the `given` one, else the environment's, which the loopback never needs.
+
+    Raises UsageError naming the variable.
+    """
+    proxy = _from_environment(environ, host, port) if given is None else given
+    return None if proxy == NO_PROXY else proxy
+
+
+def _from_environment(environ: Mapping[str, str], host: str, port: int) -> Proxy | None:
+    name = next((name for name in PROXY_VARIABLES if environ.get(name)), None)
     exceptions = next((value for name in EXCEPTIONS if (value := environ.get(name))), "")
     if name is None or is_local(host) or is_excepted(exceptions, host, port):
         return None

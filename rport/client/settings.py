@@ -1,7 +1,7 @@
 """All that a user decides about a client."""
 
 import itertools
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rport.cli import default_state_dir
 from rport.client.address import Address
@@ -10,7 +10,11 @@ from rport.errors import UsageError
 from rport.login import Login
 from rport.remote import Remote
 
+if TYPE_CHECKING:
+    from rport.client.proxy import Proxy  # few clients need it
+
 REMOTES_MAX = 200  # a hello with so many fits into a control message, even where all target names have full length
+PROXY_VARIABLES = ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")  # lower case first, as curl has it
 
 
 class Settings(NamedTuple):
@@ -25,7 +29,7 @@ class Settings(NamedTuple):
     max_retry_count: int | None = None
     max_retry_interval: float = 300.0
     allow: tuple[Rule, ...] = ()
-    proxy: Any = None
+    proxy: "Proxy | None" = None  # None: what the environment says
     header: tuple[tuple[str, str], ...] = ()
     hostname: str | None = None
     tls_ca: str | None = None
