@@ -6,7 +6,7 @@ from tests.bench.works.base import Metric, Sample, Work
 from tests.bench.works.bulk import Bulk
 from tests.bench.works.latency import Idle, Loaded
 from tests.bench.works.long_path import LongPath
-from tests.bench.works.memory import Memory, Reconnect, Swarm
+from tests.bench.works.memory import Client, Memory, Reconnect, Swarm
 from tests.bench.works.requests import Connections, Requests
 from tests.bench.works.stuck import Stuck
 
@@ -22,6 +22,7 @@ _ALL: tuple[Work, ...] = (
     Loaded(),
     Stuck(),
     LongPath(),
+    Client(),
     Memory(),
     Swarm(),
     Reconnect(),
