@@ -7,6 +7,7 @@ from rport._seal cimport Seal
 cdef double INTERACTIVE     # seconds: how long somebody counts as waiting for answers
 
 cdef enum:
+    PREFACE_MAX = 128       # octets; fits with OPEN into STREAM_ROOM
     BUFFER_SIZE = 1376256   # of tx, and of a carrier's other buffer: five full records with room for headers and tags,
                             # which is a mebibyte and a record begun, rounded up to 64 KiB
 
@@ -54,6 +55,7 @@ cdef class Stream:
     cdef bint bulk
     cdef Stream next
     cdef Stream prev
+    cdef bytes preface          # what goes out right behind OPEN, up to PREFACE_MAX octets; None = nothing
     cdef uint8_t code           # of a refuse or reset
     cdef bytes reason
 
@@ -147,6 +149,7 @@ cdef class Mux:
     cdef uint8_t *_frame(self, uint32_t stream, uint8_t kind, uint32_t length) except? NULL
     cdef bint _emit_session(self) except -1
     cdef int _emit(self, Stream s, size_t budget) except -1
+    cdef int _emit_preface(self, Stream s) except -1
     cdef int _emit_data(self, Stream s, size_t budget) except -1
     cdef int _tune(self, Stream s) except -1
     cdef int64_t _first_window(self) noexcept

@@ -417,6 +417,8 @@ cdef class Mux:
             p = self._frame(s.id, f.FRAME_OPEN, 8)
             f.put32(p, s.tunnel)
             f.put32(p + 4, <uint32_t>s.window)
+            if s.preface is not None:
+                self._emit_preface(s)
         if s.want & WANT_REFUSE:
             p = self._frame(s.id, f.FRAME_REFUSE, 1 + len(s.reason))
             p[0] = s.code
@@ -438,6 +440,15 @@ cdef class Mux:
             self.zombies -= 1
         elif s.want & WANT_DATA:
             self._emit_data(s, budget)
+        return 0
+
+    cdef int _emit_preface(self, Stream s) except -1:
+        cdef size_t size = len(s.preface)
+        memcpy(self._frame(s.id, f.FRAME_DATA, size), <const uint8_t *>s.preface, size)
+        s.credit -= size
+        self.data_out += size
+        s.data_out += size
+        s.preface = None
         return 0
 
     cdef int _emit_data(self, Stream s, size_t budget) except -1:

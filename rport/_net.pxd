@@ -16,6 +16,7 @@ cdef extern from *:
     #include <unistd.h>
     #include <sys/types.h>
     #include <sys/socket.h>
+    #include <sys/un.h>
     #include <sys/resource.h>
     #include <sys/mman.h>
     #if defined(__linux__)
@@ -43,7 +44,7 @@ cdef extern from *:
         return got;
     #endif
     }
-    static int rp_tcp_socket(int family) {
+    static int rp_stream_socket(int family) {
         int fd = socket(family, SOCK_STREAM, 0);
         if (fd >= 0) rp_nonblocking(fd);
         return fd;
@@ -118,12 +119,34 @@ cdef extern from *:
         }
         return 0;
     }
+    /* 0 where the path is longer than this system's sockets may have: connect() refuses such an address */
+    static int rp_unix_address(struct sockaddr_storage *out, const char *path, size_t size) {
+        struct sockaddr_un *a = (struct sockaddr_un *)out;
+        memset(out, 0, sizeof *out);
+        a->sun_family = AF_UNIX;
+        if (size >= sizeof a->sun_path) return 0;
+        memcpy(a->sun_path, path, size);
+        return sizeof *a;
+    }
+    /* An IPv4 address that came in over IPv6 (RFC 4291, section 2.5.5.2) is shown and told as what it is. */
+    static void rp_unmap(struct sockaddr_storage *a) {
+        struct sockaddr_in6 v6;
+        struct sockaddr_in *v4 = (struct sockaddr_in *)a;
+        if (a->ss_family != AF_INET6) return;
+        memcpy(&v6, a, sizeof v6);
+        if (!IN6_IS_ADDR_V4MAPPED(&v6.sin6_addr)) return;
+        memset(a, 0, sizeof *a);
+        v4->sin_family = AF_INET;
+        v4->sin_port = v6.sin6_port;
+        memcpy(&v4->sin_addr, &v6.sin6_addr.s6_addr[12], 4);
+    }
     /* "1.2.3.4:5" or "[::1]:5"; empty when there is nobody any more */
     static void rp_peer_name(int fd, char *out, size_t size) {
         struct sockaddr_storage a; socklen_t n = sizeof a;
         char host[INET6_ADDRSTRLEN];
         out[0] = 0;
         if (getpeername(fd, (struct sockaddr *)&a, &n)) return;
+        rp_unmap(&a);
         if (a.ss_family == AF_INET) {
             struct sockaddr_in *v4 = (struct sockaddr_in *)&a;
             if (inet_ntop(AF_INET, &v4->sin_addr, host, sizeof host))
@@ -149,13 +172,14 @@ cdef extern from *:
         pass
     int MSG_NOSIGNAL, SHUT_WR
     int EAGAIN, EWOULDBLOCK, EINPROGRESS, EINTR, EMFILE, ENFILE, ECONNREFUSED, ETIMEDOUT, EHOSTUNREACH, ENETUNREACH
+    int ENOENT, EACCES, EPROTOTYPE, EINVAL
     ssize_t recv(int fd, void *p, size_t n, int flags) nogil
     ssize_t send(int fd, const void *p, size_t n, int flags) nogil
     int shutdown(int fd, int how) nogil
     int close(int fd) nogil
     int rp_nonblocking(int fd) nogil
     int rp_accept(int fd) nogil
-    int rp_tcp_socket(int family) nogil
+    int rp_stream_socket(int family) nogil
     void rp_nodelay(int fd) nogil
     void rp_notsent_lowat(int fd, int n) nogil
     int rp_paces() nogil
@@ -166,6 +190,7 @@ cdef extern from *:
     double rp_now() nogil
     int rp_descriptor_limit() nogil
     int rp_sockaddr(sockaddr_storage *out, const char *ip, int port, int scope) nogil
+    int rp_unix_address(sockaddr_storage *out, const char *path, size_t size) nogil
     void rp_peer_name(int fd, char *out, size_t size) nogil
     int rp_family(const sockaddr_storage *a) nogil
     int rp_connect(int fd, const sockaddr_storage *a, int n) nogil

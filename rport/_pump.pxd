@@ -58,10 +58,11 @@ cdef class Pump:
 
 
 cdef class Target:
-    """Addresses to dial, in order."""
+    """Addresses to dial, in order, or one Unix socket."""
     cdef sockaddr_storage addresses[8]
     cdef int sizes[8]
     cdef int count
+    cdef bint local             # a Unix socket
 
 
 cdef class Conn(Stream):
@@ -87,6 +88,7 @@ cdef class Listener:
     """A tunnel's port on the server."""
     cdef readonly Link link
     cdef readonly uint32_t tunnel
+    cdef int proxy              # the PROXY protocol's version in which a target is told of its visitor; 0 = it is not
     cdef int fd
     cdef bint paused
 
@@ -133,11 +135,12 @@ cdef class Link(Mux):
     cdef int conn_ready(self, Conn c, uint32_t flags) except -1
     cdef int dial_next(self, Conn c, int error) except -1
     cdef int dial_done(self, Conn c) except -1
+    cdef int dial_later(self, Conn c) except -1
     cdef int decline(self, Conn c, int code, str reason) except -1
     cdef int flush_backlog(self, Conn c) except -1
     cdef int conn_broken(self, Conn c) except -1
     cdef int after_fin(self, Conn c) except -1
-    cdef int visitor(self, int fd, uint32_t tunnel) except -1
+    cdef int visitor(self, int fd, Listener listener) except -1
     cdef void resume_listeners(self) except *
     cdef int leave_draining(self) except -1
     cdef int cut_draining(self) except -1

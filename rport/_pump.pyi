@@ -38,21 +38,22 @@ class Pump:
         """End every link without ceremony and leave the loop."""
 
 class Target:
-    """Up to eight numeric addresses `(ip, port, scope)`; ValueError for anything else."""
+    """Up to eight numeric addresses `(ip, port, scope)`, or a Unix socket's path; ValueError for anything else."""
 
-    def __init__(self, addresses: Sequence[tuple[str, int, int]]) -> None: ...
+    def __init__(self, addresses: Sequence[tuple[str, int, int]] | str) -> None: ...
 
 class Conn(Stream):
     """A local socket, visitor's or target's, and what it has not taken yet."""
 
 class Listener:
-    """Accepts visitors on a listening descriptor that it takes over."""
+    """Accepts visitors on a listening descriptor that it takes over. `proxy`, 1 or 2: each target is told of its
+    visitor by a header of that version of the PROXY protocol."""
 
     @property
     def link(self) -> Link: ...
     @property
     def tunnel(self) -> int: ...
-    def __init__(self, link: Link, fd: int, tunnel: int) -> None: ...
+    def __init__(self, link: Link, fd: int, tunnel: int, proxy: int = 0) -> None: ...
     def close(self) -> None:
         """Free the port; carried connections go on."""
 

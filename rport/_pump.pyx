@@ -14,6 +14,7 @@ from libc.string cimport memcpy, memmove, memset
 
 from rport cimport _frame as f
 from rport cimport _net as net
+from rport cimport _proxy
 from rport._mux cimport BUFFER_SIZE, INTERACTIVE, PULL_BROKEN, PULL_EMPTY, PULL_EOF, WANT_DATA, Mux, Stream
 from rport._net cimport sockaddr_storage
 from rport._poll cimport (
@@ -46,8 +47,18 @@ cdef enum:
 cdef double TURN_TIME = 0.05    # seconds, less one round: the API and the front door wait no longer
 cdef double DIAL_TIMEOUT = 10.0
 cdef double OPEN_TIMEOUT = 20.0
+cdef double QUEUE_PAUSE = 0.05  # between two tries at a Unix socket whose queue is full; nothing tells when it is not
 cdef double CLOSE_TIMEOUT = 2.0 # for the carrier to take a CLOSE, and for the peer to hang up behind it
 cdef double LINGER = 300.0      # a half-closed stream on which nothing moves
+
+# What connect() to a Unix socket means by these is something else than what it means to TCP.
+_LOCAL_REASONS = {
+    net.ENOENT: "there is no such socket",
+    net.EACCES: "this client has no right to write to the socket, or to enter its directory",
+    net.ECONNREFUSED: "nobody listens on the socket",
+    net.EPROTOTYPE: "it is no stream socket",
+    net.EINVAL: "its path is too long for this system",
+}
 
 _log = logging.getLogger("rport.pump")
 
@@ -260,9 +271,12 @@ cdef class Pump:
 
 
 cdef class Target:
-    """Up to eight numeric addresses `(ip, port, scope)`; ValueError for anything else."""
+    """Up to eight numeric addresses `(ip, port, scope)`, or a Unix socket's path; ValueError for anything else."""
 
     def __init__(self, addresses):
+        if isinstance(addresses, str):
+            self._set_path(addresses.encode())
+            return
         for ip, port, scope in addresses[:8]:
             self.sizes[self.count] = net.rp_sockaddr(&self.addresses[self.count], ip.encode(), port, scope)
             if not self.sizes[self.count]:
@@ -270,6 +284,11 @@ cdef class Target:
             self.count += 1
         if not self.count:
             raise ValueError("no address")
+
+    def _set_path(self, bytes path):
+        self.sizes[0] = net.rp_unix_address(&self.addresses[0], path, len(path))
+        self.count = 1
+        self.local = True
 
 
 cdef class Conn(Stream):
@@ -316,11 +335,12 @@ cdef class Conn(Stream):
 
 
 cdef class Listener:
-    """Accepts visitors on `fd`, a listening non-blocking socket that it takes over."""
+    """Accepts visitors on `fd`, a listening non-blocking socket that it takes over. `proxy`, 1 or 2: each target is
+    told of its visitor by a header of that version of the PROXY protocol."""
 
-    def __init__(self, Link link, int fd, uint32_t tunnel):
+    def __init__(self, Link link, int fd, uint32_t tunnel, int proxy=0):
         net.rp_nonblocking(fd)
-        self.link, self.fd, self.tunnel = link, fd, tunnel
+        self.link, self.fd, self.tunnel, self.proxy = link, fd, tunnel, proxy
         link.pump.register(fd, self, KIND_LISTENER, False)
         link.listeners.add(self)
 
@@ -357,7 +377,7 @@ cdef class Listener:
                 net.rp_abort(fd)
                 self.pause()
                 break
-            link.visitor(fd, self.tunnel)
+            link.visitor(fd, self)
         link.pump.activate(link)
         return 0
 
@@ -709,7 +729,7 @@ cdef class Link(Mux):
         cdef sockaddr_storage *address
         while c.address < c.target.count:
             address = &c.target.addresses[c.address]
-            c.fd = net.rp_tcp_socket(net.rp_family(address))
+            c.fd = net.rp_stream_socket(net.rp_family(address))
             if c.fd < 0:
                 error = errno
                 break
@@ -726,21 +746,45 @@ cdef class Link(Mux):
             error = errno
             net.close(c.fd)
             c.fd = -1
+            if error == net.EAGAIN and c.target.local:
+                return self.dial_later(c)
             c.address += 1
         return self._refuse_errno(c, error)
 
+    cdef int dial_later(self, Conn c) except -1:
+        """A Unix socket's queue is full: where TCP asks again by itself, connect() just fails."""
+        if not c.dialled_at:
+            c.dialled_at = self.now
+        if self.now - c.dialled_at > DIAL_TIMEOUT:
+            return self.decline(c, f.CODE_BUSY, "its queue of connections is full")
+        self.pump.loop.call_later(QUEUE_PAUSE, self._dial_again, c)
+        return 0
+
+    def _dial_again(self, Conn c):
+        if c.gone or self.dead:
+            return
+        self.now = net.rp_now()
+        try:
+            self.dial_next(c, 0)
+        except Exception as error:
+            self.fail_unexpectedly(error)
+        self.wake()
+
     def _refuse_errno(self, Conn c, int error):
         code = f.CODE_FAILED
+        reason = os.strerror(error)
         if error == net.ECONNREFUSED:
             code = f.CODE_REFUSED
         elif error == net.ETIMEDOUT:
             code = f.CODE_TIMEOUT
-        elif error == net.EHOSTUNREACH or error == net.ENETUNREACH:
+        elif error == net.EHOSTUNREACH or error == net.ENETUNREACH or error == net.ENOENT:
             code = f.CODE_UNREACHABLE
         elif error == net.EMFILE or error == net.ENFILE:
             code = f.CODE_BUSY
+        if c.target.local:
+            reason = _LOCAL_REASONS.get(error, reason)
         c.close(self.pump, False)
-        self.decline(c, code, os.strerror(error))
+        self.decline(c, code, reason)
         return 0
 
     cdef int decline(self, Conn c, int code, str reason) except -1:
@@ -758,7 +802,10 @@ cdef class Link(Mux):
             c.fd = -1
             c.address += 1
             return self.dial_next(c, error)
-        self.pump.prepare(c.fd)
+        if c.target.local:
+            c.hup = True                        # read to the end each time: what carries descriptors ends a read early
+        else:
+            self.pump.prepare(c.fd)
         self.accept(c)
         if c.backlog_size:
             self.flush_backlog(c)
@@ -766,14 +813,24 @@ cdef class Link(Mux):
             self.after_fin(c)
         return 0
 
-    cdef int visitor(self, int fd, uint32_t tunnel) except -1:
-        cdef Conn c = <Conn>self.open_stream(tunnel)
+    cdef int visitor(self, int fd, Listener listener) except -1:
+        cdef uint8_t header[_proxy.RP_PROXY_MAX]
+        cdef int size = 0
+        cdef Conn c
+        if listener.proxy:
+            size = _proxy.rp_proxy_header(fd, listener.proxy, header)
+            if not size:                        # he has left already
+                net.rp_abort(fd)
+                return 0
+        c = <Conn>self.open_stream(listener.tunnel)
         if c is None:
             net.rp_abort(fd)
             if self.used_up() and not self.closing:
                 self.finish_session(0, "the numbers of streams are used up")
             return 0
         c.fd = fd
+        if size:
+            c.preface = (<const char *>header)[:size]
         if self.trace:
             self._tell_visitor(c)
             if c.gone:

@@ -1,11 +1,12 @@
 """What a tunnel joins: a listening address on the server and a target that the client dials.
 
-As a user writes it: `[[LHOST:]LPORT:][RHOST:]RPORT`, IPv6 addresses in brackets; one host alone is the target's.
+As a user writes it: `[[LHOST:]LPORT:][RHOST:]RPORT[?OPTIONS]`, IPv6 addresses in brackets; one host alone is the
+target's. `[LHOST:]LPORT:unix:PATH[?OPTIONS]` leads to a Unix socket.
 """
 
 import ipaddress
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from rport import control
@@ -14,10 +15,15 @@ from rport.errors import ProtocolError, UsageError
 ANY_HOST = "0.0.0.0"  # listens everywhere; as a target it means the client's own loopback
 HOST_MAX = 253  # characters of a domain name, RFC 1035 section 2.3.4
 PORT_MAX = 65535
+UNIX = "unix:"  # in the place of a target's host, before the path of a socket on the client's machine
+UNIX_PATH_MAX = 107  # octets: sun_path of unix(7) but for its NUL; other systems than Linux take 103
+PROXY_VERSIONS = ("v1", "v2")  # of the PROXY protocol, as HAProxy's proxy-protocol.txt describes it
+CAPS = ("proxy", "unix")  # PROTOCOL.md, section 8: keys of a remote that not every peer knows
 
 _PARTS_MAX = 4
 _PART = re.compile(r"\[[^\[\]]*\]|[^:\[\]]*")
 _NUMBER = re.compile(r"-?[0-9]+")
+_UNIX = re.compile(r"(?:(.*?):)?unix:(?![0-9])(.*)", re.DOTALL)  # in front of a digit it is a host of that name
 _NO_HOST = set("/\\@?#[]\"'<>|,;")  # none is in a host name; all are in mistyped URLs and lists
 
 
@@ -25,26 +31,32 @@ _NO_HOST = set("/\\@?#[]\"'<>|,;")  # none is in a host name; all are in mistype
 class Remote:
     """`lhost:lport` on the server leads to `rhost:rport` seen from the client. IPv6 hosts are without brackets.
 
-    `lport` 0 lets the server pick a port.
+    `lport` 0 lets the server pick a port. The target is a Unix socket where `rhost` is `unix:PATH`; `rport` is 0 then.
+    `proxy`: the version of the PROXY protocol in which the target is told who the visitor is, "" = it is not.
     """
 
     lhost: str
     lport: int
     rhost: str
     rport: int
+    proxy: str = ""
 
     @classmethod
     def parse(cls, text: str) -> "Remote":
         """Read what a user wrote. Raises UsageError with a text that names the part that is wrong."""
         try:
-            if "," in text:
+            spec, mark, options = text.partition("?")
+            proxy = _read_options(options) if mark else ""
+            if (unix := _UNIX.fullmatch(spec)) is not None:
+                return cls(*_listen_parts(unix[1]), UNIX + clean_path(unix[2]), 0, proxy)
+            if "," in spec:
                 raise ValueError(f"a list is written with spaces, as {text.replace(',', ' ')!r}")
-            return cls._from_parts(_split(_cut_protocol(text)))
+            return cls._from_parts(_split(_cut_protocol(spec)), proxy)
         except ValueError as error:
             raise UsageError(f"remote {text!r}: {error}") from None
 
     @classmethod
-    def _from_parts(cls, parts: list[str]) -> "Remote":
+    def _from_parts(cls, parts: list[str], proxy: str) -> "Remote":
         """From the last part backwards: the remote port and host come before the local ones."""
         ports: list[int] = []
         hosts: list[str] = []
@@ -60,23 +72,40 @@ class Remote:
         if len(hosts) > 2:
             raise ValueError(f"a third host, {hosts[2]!r}: there is one to listen on and one to dial")
         rhost, lhost = [*hosts, ANY_HOST, ANY_HOST][:2]
-        return cls(lhost, ports[-1], rhost, ports[0])
+        return cls(lhost, ports[-1], rhost, ports[0], proxy)
 
     @classmethod
     def from_wire(cls, value: object) -> "Remote":
         """Read what a peer sent. Raises ProtocolError."""
         if not isinstance(value, Mapping):
             raise ProtocolError("remote that is no map")
-        return cls(
-            _wire_host(value, "lhost"),
-            control.get_int(value, "lport", 0, PORT_MAX),
-            _wire_host(value, "rhost"),
-            control.get_int(value, "rport", 1, PORT_MAX),
-        )
+        lhost, lport = _wire_text(value, "lhost", clean_host), control.get_int(value, "lport", 0, PORT_MAX)
+        proxy = _wire_text(value, "proxy", _proxy_version) if "proxy" in value else ""
+        if "unix" in value:
+            return cls(lhost, lport, UNIX + _wire_text(value, "unix", clean_path), 0, proxy)
+        rhost, rport = _wire_text(value, "rhost", clean_host), control.get_int(value, "rport", 1, PORT_MAX)
+        return cls(lhost, lport, rhost, rport, proxy)
 
     def to_wire(self) -> dict[str, object]:
         """As it stands in control messages."""
-        return {"lhost": self.lhost, "lport": self.lport, "rhost": self.rhost, "rport": self.rport}
+        target = {"unix": self.path} if self.path else {"rhost": self.rhost, "rport": self.rport}
+        proxy = {"proxy": self.proxy} if self.proxy else {}
+        return {"lhost": self.lhost, "lport": self.lport} | target | proxy
+
+    @property
+    def path(self) -> str:
+        """Of the Unix socket; "" where the target is none."""
+        return self.rhost.removeprefix(UNIX) if self.rhost.startswith(UNIX) else ""
+
+    @property
+    def proxy_version(self) -> int:
+        """As a number; 0 = none."""
+        return PROXY_VERSIONS.index(self.proxy) + 1 if self.proxy else 0
+
+    @property
+    def needs(self) -> set[str]:
+        """Those of CAPS that a peer must have; one that has not would end the session, or leave the key unread."""
+        return {name for name, used in (("proxy", self.proxy), ("unix", self.path)) if used}
 
     def clashes(self, other: "Remote") -> bool:
         """The server cannot listen for both."""
@@ -90,10 +119,10 @@ class Remote:
     @property
     def target(self) -> str:
         """What the client dials, as it is written."""
-        return host_port(self.rhost, self.rport)
+        return target_name(self.rhost, self.rport)
 
     def __str__(self) -> str:
-        return f"{self.listen} => {self.target}"
+        return f"{self.listen} => {self.target}" + (f"?proxy={self.proxy}" if self.proxy else "")
 
 
 def overlap(one: str, other: str) -> bool:
@@ -107,7 +136,8 @@ def overlap(one: str, other: str) -> bool:
 
 def advice(text: str) -> str:
     """What to tell somebody who wrote `HOST:PORT:PORT`, which listens on all addresses and dials HOST; else nothing."""
-    parts = _split(_cut_protocol(text))
+    spec = text.partition("?")[0]
+    parts = [] if _UNIX.fullmatch(spec) else _split(_cut_protocol(spec))
     if len(parts) != 3 or not (is_port(parts[1], 0) and is_port(parts[2])):
         return ""
     host, lport, rport = parts
@@ -120,6 +150,11 @@ def advice(text: str) -> str:
 def host_port(host: str, port: int) -> str:
     """As it is written: an IPv6 address goes into brackets."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def target_name(host: str, port: int) -> str:
+    """As host_port(); of a Unix socket, its path behind `unix:`."""
+    return host if host.startswith(UNIX) else host_port(host, port)
 
 
 def is_port(text: str, lowest: int = 1) -> bool:
@@ -157,6 +192,33 @@ def _split(text: str) -> list[str]:
     return parts
 
 
+def _read_options(text: str) -> str:
+    """What stands behind the question mark: `proxy=v1` or `proxy=v2`."""
+    proxy = ""
+    for item in text.split("&"):
+        key, _, value = item.partition("=")
+        if key != "proxy":
+            raise ValueError(f"{key!r} is no option: there is ?proxy=v1 and ?proxy=v2")
+        if proxy:
+            raise ValueError("proxy= is given twice")
+        proxy = _proxy_version(value)
+    return proxy
+
+
+def _proxy_version(value: str) -> str:
+    if value not in PROXY_VERSIONS:
+        raise ValueError(f"{value!r} is no version of the PROXY protocol: give proxy=v1 or proxy=v2")
+    return value
+
+
+def _listen_parts(text: str | None) -> tuple[str, int]:
+    """What stands before `unix:PATH`, and must be there."""
+    parts = _split(text) if text else []
+    if len(parts) not in (1, 2) or not _NUMBER.fullmatch(parts[-1]):
+        raise ValueError("a Unix socket has no port of its own: write [LHOST:]LPORT:unix:PATH, LPORT 0 = any port")
+    return _host(parts[0]) if len(parts) == 2 else ANY_HOST, _port(parts[-1], lowest=0)
+
+
 def _emptiness(text: str) -> str:
     if "::" in text:
         return "it has an empty part: an IPv6 address belongs in brackets, such as [::1]:3000"
@@ -179,7 +241,7 @@ def _host(part: str) -> str:
 
 
 def clean_host(host: str) -> str:
-    """A host without brackets, IPv6 in its one canonical spelling. Raises ValueError."""
+    """A host without brackets; IPv6 in its one canonical spelling, an IPv4 address within it as such. ValueError."""
     if not 0 < len(host) <= HOST_MAX:
         raise ValueError(f"a host of {len(host)} characters: 1 to {HOST_MAX} are allowed")
     if not host.isprintable() or " " in host or not _NO_HOST.isdisjoint(host) or _NUMBER.fullmatch(host):
@@ -187,13 +249,25 @@ def clean_host(host: str) -> str:
     if ":" not in host:
         return host
     try:
-        return str(ipaddress.IPv6Address(host))
+        address = ipaddress.IPv6Address(host)
     except ValueError:
         raise ValueError(f"{host!r} is no IPv6 address") from None
+    return str(address.ipv4_mapped or address)
 
 
-def _wire_host(value: Mapping[str, object], key: str) -> str:
+def clean_path(path: str) -> str:
+    """The path of a Unix socket. Raises ValueError."""
+    if not path.isprintable() or "?" in path:
+        raise ValueError(f"{path!r} is no path of a socket: it has a character that cannot be shown, or a ?")
+    if not path.startswith("/"):
+        raise ValueError(f"the path {path!r} must begin with /")
+    if len(path.encode()) > UNIX_PATH_MAX:
+        raise ValueError(f"a path of {len(path.encode())} octets: a socket's has at most {UNIX_PATH_MAX}")
+    return path
+
+
+def _wire_text(value: Mapping[str, object], key: str, clean: Callable[[str], str]) -> str:
     try:
-        return clean_host(control.get_str(value, key))
+        return clean(control.get_str(value, key))
     except ValueError as error:
         raise ProtocolError(f"remote whose {key} is unfit: {error}") from None

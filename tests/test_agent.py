@@ -13,6 +13,7 @@ from rport.client import agent
 from rport.client.address import Address
 from rport.client.agent import Agent, ClientSession
 from rport.client.dial import Dialled
+from rport.client.policy import Rule
 from rport.client.resolve import AddrInfo, Resolver
 from rport.client.settings import Settings
 from rport.errors import ProtocolError, Refused
@@ -23,6 +24,7 @@ from tests.support.wire import (
     CONTROL,
     REFUSE,
     RESET,
+    Frame,
     WirePeer,
     ask,
     frame,
@@ -111,11 +113,67 @@ def test_offers_that_are_taken_are_bounded() -> None:
 def test_a_remote_has_one_tunnel_whatever_the_server_says() -> None:
     async def body(session: ClientSession, peer: WirePeer) -> None:
         with socket.create_server(("127.0.0.1", 0)) as target:
-            session.settings = session.settings._replace(remotes=(Remote("127.0.0.1", 0, *target.getsockname()),))
+            session.remotes = [Remote("127.0.0.1", 0, *target.getsockname())]
             peer.send(*(control(type="tunnel", ref=0, id=number, lport=1) for number in range(1, 1000)))
             peer.send(open_frame(2, tunnel=998), open_frame(4, tunnel=999))
             answers = {await ask(lambda: peer.receive()[:2]), await ask(lambda: peer.receive()[:2])}
             assert answers == {(2, REFUSE), (4, ACCEPT)}
+
+    run(body)
+
+
+def declared(frames: list[Frame]) -> list[dict[str, object]]:
+    """Of these frames, the remotes that the client asks for."""
+    messages = [msgpack.unpackb(payload) for _, kind, payload in frames if kind == CONTROL]
+    return [{"ref": item["ref"]} | item["remote"] for item in messages if item["type"] == "declare"]
+
+
+def test_what_an_older_server_would_misunderstand_waits_for_its_welcome() -> None:
+    async def body(session: ClientSession, peer: WirePeer) -> None:
+        session.hello("00" * 32)
+        hello = msgpack.unpackb((await ask(lambda: peer.wait_for(CONTROL)))[2])
+        assert hello["caps"] == ["proxy", "unix"]
+        assert [remote["lport"] for remote in hello["remotes"]] == [1, 3]
+        peer.send(control(type="welcome", version="test", session="00" * 32, caps=["unix", "later", 1, []]))
+        assert declared(await settle(peer)) == [{"ref": 2, "lhost": "0.0.0.0", "lport": 2, "unix": "/run/x.sock"}]
+        peer.send(control(type="welcome", version="test", session="00" * 32, caps=["unix", "proxy"]))  # once is enough
+        assert declared(await settle(peer)) == []
+
+    run(body, "1", "2:unix:/run/x.sock", "3:22", "4:22?proxy=v1", "5:unix:/run/x.sock?proxy=v2")
+
+
+def test_a_server_that_knows_both_gets_both(caplog: pytest.LogCaptureFixture) -> None:
+    async def body(session: ClientSession, peer: WirePeer) -> None:
+        peer.send(control(type="welcome", version="test", session="00" * 32, caps=["unix", "proxy"]))
+        assert declared(await settle(peer)) == [
+            {"ref": 0, "lhost": "0.0.0.0", "lport": 5, "unix": "/run/x.sock", "proxy": "v2"},
+            {"ref": 1, "lhost": "0.0.0.0", "lport": 6, "rhost": "0.0.0.0", "rport": 22, "proxy": "v1"},
+        ]
+        assert not caplog.records
+
+    run(body, "5:unix:/run/x.sock?proxy=v2", "6:22?proxy=v1")
+
+
+def test_a_server_that_would_leave_the_header_out_is_complained_about(caplog: pytest.LogCaptureFixture) -> None:
+    async def body(session: ClientSession, peer: WirePeer) -> None:
+        peer.send(control(type="welcome", version="test", session="00" * 32))
+        assert declared(await settle(peer)) == []
+        assert [(line.levelname, line.getMessage()) for line in caplog.records] == [
+            ("ERROR", "Tunnel 0.0.0.0:4 => 0.0.0.0:22?proxy=v1: there is none, this server is too old; update rportd")
+        ]
+
+    run(body, "4:22?proxy=v1")
+
+
+@pytest.mark.parametrize(("path", "error"), [("/run/allowed", False), ("/run/Allowed", True), ("/run/other", True)])
+def test_sockets_that_the_server_asks_for_need_a_rule(path: str, error: bool) -> None:
+    async def body(session: ClientSession, peer: WirePeer) -> None:
+        session.settings = session.settings._replace(allow=(Rule.parse("unix:/run/allowed"), Rule.parse("0.0.0.0/0")))
+        peer.send(control(type="offer", id=1, remote={"lhost": "0.0.0.0", "lport": 1, "unix": path}))
+        answer = msgpack.unpackb((await ask(lambda: peer.wait_for(CONTROL)))[2])
+        assert answer == {"type": "answer", "id": 1} | ({"error": answer.get("error")} if error else {})
+        if error:
+            assert answer["error"].endswith(f"to dial it, add --allow unix:{path}")
 
     run(body)
 

@@ -97,7 +97,7 @@ def test_sessions_are_listed_with_ports_as_strings(door: Door, service: StubServ
             "id": SESSION,
             "version": "0.1.0",
             "address": "192.0.2.1:5",
-            "remotes": [{"lhost": "0.0.0.0", "lport": "40001", "rhost": "::1", "rport": "22"}],
+            "remotes": [{"lhost": "0.0.0.0", "lport": "40001", "rhost": "::1", "rport": "22", "proxy": ""}],
         }
     ]
 
@@ -113,6 +113,11 @@ def test_sessions_are_listed_with_ports_as_strings(door: Door, service: StubServ
         ("local=127.0.0.1:2222&remote=example.com:80", Remote("127.0.0.1", 2222, "example.com", 80)),
         ("local=[::]:3000&remote=[::1]:3000", Remote("::", 3000, "::1", 3000)),
         ("local=%5B%3A%3A%5D%3A1&remote=%5B%3A%3A1%5D%3A2", Remote("::", 1, "::1", 2)),
+        ("local=0&remote=unix:/run/a:b.sock", Remote("0.0.0.0", 0, "unix:/run/a:b.sock", 0)),
+        ("local=[::1]:1&remote=unix:/run/x&proxy=v1", Remote("::1", 1, "unix:/run/x", 0, "v1")),
+        ("local=2222&remote=22&proxy=v2", Remote("0.0.0.0", 2222, "0.0.0.0", 22, "v2")),
+        ("local=2222&remote=22?proxy=v2", Remote("0.0.0.0", 2222, "0.0.0.0", 22, "v2")),
+        ("local=2222&remote=unix:80", Remote("0.0.0.0", 2222, "unix", 80)),
     ],
 )
 def test_a_tunnel_is_opened(door: Door, service: StubService, query: str, remote: Remote) -> None:
@@ -125,6 +130,7 @@ def test_a_tunnel_is_opened(door: Door, service: StubService, query: str, remote
         "lport": str(remote.lport or 40000),
         "rhost": remote.rhost,
         "rport": str(remote.rport),
+        "proxy": remote.proxy,
     }
     assert service.asked == [(SESSION, remote)]
 
@@ -153,6 +159,15 @@ def test_a_tunnel_is_opened(door: Door, service: StubService, query: str, remote
         ("local=2222&remote=a/b:22", "remote='a/b:22': "),
         ("local=2222&remote=[1::2::3]:22", "remote='[1::2::3]:22': '1::2::3' is no IPv6 address"),
         ("local=%D9%A3&remote=22", "local='\u0663'"),
+        ("local=unix:/run/x&remote=22", "local='unix:/run/x': give [HOST:]PORT"),
+        ("local=22?proxy=v1&remote=22", "local='22?proxy=v1': give [HOST:]PORT"),
+        ("local=1&remote=unix:run/x", "remote='unix:run/x': the path 'run/x' must begin with /"),
+        ("local=1&remote=1:unix:/run/x", "remote='1:unix:/run/x': give [HOST:]PORT"),
+        ("local=1&remote=unix:/run/%0Ax", "is no path of a socket"),
+        (f"local=1&remote=unix:/{'x' * 107}", "a path of 108 octets"),
+        ("local=1&remote=22&proxy=v3", "proxy='v3': give v1 or v2"),
+        ("local=1&remote=22?proxy=v1&proxy=v1", "proxy='v1': it stands in remote= already"),
+        ("local=1&remote=22?porxy=v1", "remote='22?porxy=v1': 'porxy' is no option"),
         (f"local={'a' * 301}:1&remote=22", "local"),
     ],
 )

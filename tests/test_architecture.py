@@ -27,7 +27,7 @@ SANS_IO = {
 LAYERS = [
     {"errors"},
     {"hkdf", "files", "sodium"},
-    {"_frame", "_net", "_poll"},
+    {"_frame", "_net", "_poll", "_proxy"},
     {"_seal"},
     {"_mux"},
     {"_pump"},

@@ -1,7 +1,8 @@
 import pytest
 
-from rport.client.policy import Rule, refusal
+from rport.client.policy import Rule, dialled_host, refusal
 from rport.errors import UsageError
+from rport.remote import Remote
 
 
 @pytest.mark.parametrize(
@@ -22,6 +23,49 @@ def test_rules(rule: str, host: str, port: int, allowed: bool) -> None:
     assert (refusal([Rule.parse(rule)], host, port) is None) == allowed
 
 
+@pytest.mark.parametrize(
+    ("rule", "allowed"),
+    [
+        ("unix:/run/x.sock", True),
+        ("any", True),
+        ("unix:/run/X.sock", False),
+        ("unix:/run", False),
+        ("unix:*", False),
+        ("0.0.0.0/0", False),
+        ("localhost:*", False),
+    ],
+)
+def test_sockets(rule: str, allowed: bool) -> None:
+    assert (refusal([Rule.parse(rule)], "unix:/run/x.sock", 0) is None) == allowed
+    assert refusal([Rule.parse("unix:/run/x.sock")], "10.0.0.1", 80) is not None
+
+
+@pytest.mark.parametrize(
+    ("rule", "host"),
+    [
+        ("10.0.0.0/8", "[::ffff:10.0.0.1]"),
+        ("[::ffff:10.0.0.1]:80", "10.0.0.1"),
+        ("2001:db8::/32", "[2001:db8:0::1]"),
+        ("[2001:DB8::0]:*", "[2001:db8::]"),
+        ("fe80::/10", "[fe80::1%eth0]"),
+        ("[fe80::1%eth0]:80", "[fe80::1%eth0]"),
+    ],
+)
+def test_one_address_has_one_spelling(rule: str, host: str) -> None:
+    remote = Remote.parse(f"1:{host}:80")
+    assert refusal([Rule.parse(rule)], dialled_host(remote), remote.rport) is None
+
+
+@pytest.mark.parametrize(("host", "dialled"), [("[::]", "::1"), ("[0:0::0]", "::1"), ("[::ffff:0:0]", "127.0.0.1")])
+def test_the_wildcard_address_is_this_machine(host: str, dialled: str) -> None:
+    assert dialled_host(Remote.parse(f"1:{host}:80")) == dialled
+    assert refusal([], dialled, 80) is None
+
+
+def test_a_zone_is_part_of_an_address() -> None:
+    assert refusal([Rule.parse("[fe80::1%eth0]:80")], "fe80::1%eth1", 80) is not None
+
+
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.9.9.9", "::1"])
 def test_the_loopback_needs_no_rule(host: str) -> None:
     assert refusal([], host, 80) is None
@@ -30,6 +74,7 @@ def test_the_loopback_needs_no_rule(host: str) -> None:
 def test_a_refusal_says_what_to_do() -> None:
     assert str(refusal([], "10.0.0.1", 80)).endswith("add --allow 10.0.0.1:80")
     assert str(refusal([], "2001:db8::1", 80)).endswith("add --allow [2001:db8::1]:80")
+    assert str(refusal([], "unix:/run/x.sock", 0)).endswith("add --allow unix:/run/x.sock")
 
 
 @pytest.mark.parametrize(
@@ -52,4 +97,10 @@ def test_a_refusal_says_what_to_do() -> None:
 )
 def test_unfit_rules(text: str) -> None:
     with pytest.raises(UsageError, match=r"^--allow .* give HOST:PORT"):
+        Rule.parse(text)
+
+
+@pytest.mark.parametrize("text", ["unix:/run/\n", "unix:/" + "x" * 107, "unix:/run/x?y"])
+def test_unfit_paths(text: str) -> None:
+    with pytest.raises(UsageError, match=r"^--allow .* path "):
         Rule.parse(text)

@@ -2,9 +2,12 @@
 
 import asyncio
 import contextlib
+import itertools
+import os
 import socket
 import struct
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -25,6 +28,7 @@ from tests.support.wire import (
     REKEY,
     RESET,
     WINDOW,
+    Frame,
     Watcher,
     WirePeer,
     ask,
@@ -32,6 +36,7 @@ from tests.support.wire import (
     link_with_peer,
     open_frame,
     run,
+    settle,
 )
 
 
@@ -402,6 +407,255 @@ def test_targets_are_numeric() -> None:
     for wrong in ([], [("example.com", 1, 0)]):
         with pytest.raises(ValueError, match=r"address"):
             Target(wrong)
+
+
+# --- Unix sockets ----------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def unix_listener(directory: Path, kind: int = socket.SOCK_STREAM, backlog: int = 5) -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_UNIX, kind) as listener:
+        listener.bind(str(directory / "s"))
+        if kind == socket.SOCK_STREAM:
+            listener.listen(backlog)
+        listener.settimeout(10)
+        yield listener
+
+
+def test_a_unix_socket_is_dialled_with_early_data_and_both_ends(tmp_path: Path) -> None:
+    async def body(pump: Pump) -> None:
+        link, _, peer = link_with_peer(pump, client=True)
+        with contextlib.closing(peer), unix_listener(tmp_path) as listener:
+            link.set_target(1, Target(listener.getsockname()))
+            peer.send(open_frame(2), frame(2, DATA, b"early"))
+            sock, _ = await asyncio.to_thread(listener.accept)
+            with sock:
+                sock.settimeout(10)
+                await ask(lambda: peer.wait_for(ACCEPT))
+                sock.sendall(b"greeting")
+                assert (await ask(lambda: peer.wait_for(DATA)))[2] == b"greeting"
+                peer.send(frame(2, DATA, b" and late"), frame(2, FIN))
+                assert await asyncio.to_thread(read_all, sock) == b"early and late"
+                sock.sendall(b"answer")
+            assert (await ask(lambda: peer.wait_for(DATA)))[2] == b"answer"
+            await ask(lambda: peer.wait_for(FIN))
+            assert link.busy() == 0
+
+    run(body)
+
+
+def test_descriptors_that_come_along_hold_nothing_up(tmp_path: Path) -> None:
+    """What carries one ends a read early, and no edge tells of what is behind it."""
+
+    async def body(pump: Pump) -> None:
+        link, _, peer = link_with_peer(pump, client=True)
+        with contextlib.closing(peer), unix_listener(tmp_path) as listener:
+            link.set_target(1, Target(listener.getsockname()))
+            peer.send(open_frame(2))
+            sock, _ = await asyncio.to_thread(listener.accept)
+            with sock:
+                for number in range(100):
+                    socket.send_fds(sock, [b"%02d" % number], [0])
+                got = b""
+                while len(got) < 200:
+                    got += (await ask(lambda: peer.wait_for(DATA)))[2]
+                assert got == b"".join(b"%02d" % number for number in range(100))
+
+    run(body)
+
+
+@contextlib.contextmanager
+def nobody() -> Iterator[None]:
+    """Without the rights of root."""
+    us = os.geteuid()
+    if us == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if us == 0:
+            os.seteuid(0)
+
+
+def test_what_is_wrong_with_a_unix_socket_is_told_in_its_own_words(tmp_path: Path) -> None:
+    async def body(pump: Pump) -> None:
+        link, watcher, peer = link_with_peer(pump, client=True)
+        numbers = itertools.count(1)
+        with contextlib.closing(peer):
+
+            async def refusal(path: str) -> tuple[int, int, str]:
+                number = next(numbers)
+                link.set_target(number, Target(path))
+                peer.send(open_frame(2 * number, tunnel=number))
+                payload = (await ask(lambda: peer.wait_for(REFUSE)))[2]
+                assert watcher.refusals[-1] == (number, payload[0], payload[1:].decode())
+                return watcher.refusals[-1][1:]
+
+            assert await refusal(f"{tmp_path}/none") == (6, "there is no such socket")
+            assert await refusal(f"/{'x' * 200}") == (1, "its path is too long for this system")
+            with unix_listener(tmp_path, socket.SOCK_DGRAM) as listener:
+                assert await refusal(listener.getsockname()) == (1, "it is no stream socket")
+            os.unlink(tmp_path / "s")
+            with unix_listener(tmp_path) as listener:
+                path = listener.getsockname()
+                os.chmod(path, 0)
+                with nobody():
+                    code, text = await refusal(path)
+                assert (code, text[:35]) == (1, "this client has no right to write t")
+            assert await refusal(path) == (4, "nobody listens on the socket")
+            assert link.busy() == 0
+
+    run(body)
+
+
+def test_a_full_queue_is_waited_for(tmp_path: Path) -> None:
+    async def body(pump: Pump) -> None:
+        link, watcher, peer = link_with_peer(pump, client=True)
+        with contextlib.closing(peer), unix_listener(tmp_path, backlog=0) as listener:
+            link.set_target(1, Target(listener.getsockname()))
+            peer.send(*(open_frame(2 * number) for number in range(1, 11)))
+            for number in range(1, 11):
+                peer.send(frame(2 * number, DATA, b"hello"))
+            accepted: set[int] = set()
+            for _ in range(10):
+                sock, _ = await asyncio.to_thread(listener.accept)
+                with sock:
+                    accepted.add((await ask(lambda: peer.wait_for(ACCEPT)))[0])
+                    assert await asyncio.to_thread(sock.recv, 5) == b"hello"
+            assert accepted == set(range(2, 22, 2))
+            assert watcher.refusals == []
+
+    run(body)
+
+
+def test_whoever_waits_for_a_full_queue_may_leave(tmp_path: Path) -> None:
+    async def body(pump: Pump) -> None:
+        link, watcher, peer = link_with_peer(pump, client=True)
+        with contextlib.closing(peer), unix_listener(tmp_path, backlog=0) as listener:
+            link.set_target(1, Target(listener.getsockname()))
+            peer.send(open_frame(2), open_frame(4), open_frame(6))
+            await ask(lambda: peer.wait_for(ACCEPT))
+            peer.send(frame(4, RESET, b"\1"))
+            await settle(peer)
+            listener.accept()[0].close()
+            assert (await ask(lambda: peer.wait_for(ACCEPT)))[0] == 6
+            peer.send(open_frame(8))
+            await settle(peer)
+            link.abort(None)  # with one that waits
+            await watcher.ended.wait()
+            await asyncio.sleep(0.1)  # its next try would be now
+            assert link.busy() == 0
+
+    run(body)
+
+
+# --- the PROXY protocol ----------------------------------------------------------------------------------------------
+
+
+def header_of(visitor: socket.socket, version: int, four: bool) -> bytes:
+    """As proxy-protocol.txt has it, with Python's own means."""
+    source, destination = visitor.getsockname()[:2], visitor.getpeername()[:2]
+    family = socket.AF_INET if four else socket.AF_INET6
+    if version == 1:
+        hosts = f"{source[0]} {destination[0]}"
+        return f"PROXY TCP{4 if four else 6} {hosts} {source[1]} {destination[1]}\r\n".encode()
+    addresses = b"".join(socket.inet_pton(family, where[0]) for where in (source, destination))
+    addresses += struct.pack(">HH", source[1], destination[1])
+    magic = b"\r\n\r\n\0\r\nQUIT\n"
+    return magic + struct.pack(">BBH", 0x21, 0x11 if four else 0x21, len(addresses)) + addresses
+
+
+@contextlib.contextmanager
+def tunnel_port(link: Link, proxy: int, host: str = "127.0.0.1") -> Iterator[tuple[str, int]]:
+    """Where visitors of a listener with that version of the PROXY protocol come to; "::" takes both families."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.create_server((host, 0), family=family, dualstack_ipv6=host == "::")
+    where = sock.getsockname()[:2]
+    listener = Listener(link, sock.detach(), 5, proxy)
+    try:
+        yield where
+    finally:
+        listener.close()
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize(
+    ("listens", "dialled"), [("127.0.0.1", "127.0.0.1"), ("::1", "::1"), ("::", "127.0.0.1"), ("::", "::1")]
+)
+def test_the_target_is_told_of_the_visitor_before_he_says_a_word(version: int, listens: str, dialled: str) -> None:
+    async def body(pump: Pump) -> None:
+        link, _, peer = link_with_peer(pump, client=False)
+        with (
+            contextlib.closing(peer),
+            tunnel_port(link, version, listens) as (_, port),
+            socket.create_connection((dialled, port)) as visitor,
+        ):
+            stream, _, _ = await ask(lambda: peer.wait_for(OPEN))
+            header = header_of(visitor, version, ":" not in dialled)
+            assert await ask(peer.receive) == (stream, DATA, header)
+            visitor.sendall(b"hello")
+            assert await ask(peer.receive) == (stream, DATA, b"hello")
+
+    run(body)
+
+
+def test_without_it_nothing_goes_before_the_visitors_own_words() -> None:
+    async def body(pump: Pump) -> None:
+        link, _, peer = link_with_peer(pump, client=False)
+        with contextlib.closing(peer), tunnel_port(link, 0) as where, socket.create_connection(where) as visitor:
+            assert [kind for _, kind, _ in (await until_opened(peer))] == [OPEN]
+            visitor.sendall(b"hello")
+            assert (await ask(peer.receive))[2] == b"hello"
+
+    run(body)
+
+
+async def until_opened(peer: WirePeer) -> list[Frame]:
+    """All frames up to a moment behind the first OPEN."""
+    opened = await ask(lambda: peer.wait_for(OPEN))
+    return [opened, *await settle(peer)]
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_the_header_counts_against_the_early_window(version: int) -> None:
+    async def body(pump: Pump) -> None:
+        link, _, peer = link_with_peer(pump, client=False)
+        with contextlib.closing(peer), tunnel_port(link, version) as where, socket.create_connection(where) as visitor:
+            visitor.sendall(bytes(10000))
+            frames = await until_opened(peer)
+            data = b"".join(payload for _, kind, payload in frames if kind == DATA)
+            header = header_of(visitor, version, True)
+            assert data == header + bytes(4096 - len(header))
+
+    run(body)
+
+
+def test_a_visitor_that_ends_at_once_leaves_header_and_end() -> None:
+    async def body(pump: Pump) -> None:
+        link, _, peer = link_with_peer(pump, client=False)
+        with contextlib.closing(peer), tunnel_port(link, 2) as where, socket.create_connection(where) as visitor:
+            visitor.shutdown(socket.SHUT_WR)
+            kinds = [kind for _, kind, _ in (await until_opened(peer))]
+            assert kinds == [OPEN, DATA, FIN]
+
+    run(body)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_visitor_that_is_gone_is_told_to_nobody(version: int) -> None:
+    async def body(pump: Pump) -> None:
+        link, _, peer = link_with_peer(pump, client=False)
+        with contextlib.closing(peer), tunnel_port(link, version) as where:
+            for _ in range(20):
+                visitor = socket.create_connection(where)
+                visitor.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                visitor.close()
+            with socket.create_connection(where) as visitor:
+                (opened,) = [got for got in await until_opened(peer) if got[1] == OPEN]
+                assert opened[0] == 2
+                assert link.busy() == 1
+
+    run(body)
 
 
 def test_controls_are_bounded() -> None:

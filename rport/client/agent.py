@@ -28,7 +28,7 @@ from rport.errors import (
 )
 from rport.keys import fingerprint, fingerprint_matches
 from rport.link import CLOSE_GOING_DOWN, CLOSE_OK, TUNNEL_MAX, Session
-from rport.remote import PORT_MAX, Remote, host_port
+from rport.remote import CAPS, PORT_MAX, UNIX, Remote, target_name
 
 WELCOME_TIMEOUT = 20.0  # seconds from the handshake to the server's answer; it may be checking a slow password hash
 RETRY_START = 0.1  # seconds before the first retry
@@ -62,6 +62,8 @@ class ClientSession(Session):
         self.resolver = resolver
         self.picked = picked  # by index of the remote, the port that the server picked
         self.welcomed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        # Those that every server understands come first: the hello holds them, and the others wait for the welcome.
+        self.remotes = sorted(settings.remotes, key=lambda remote: bool(remote.needs))
         self._targets: dict[int, tuple[str, int]] = {}  # by tunnel
         self._told: dict[int, float] = {}  # when it was last said that a tunnel's target cannot be reached
         self._complaints: dict[int, str] = {}  # by index of the remote, why it has no tunnel
@@ -79,8 +81,8 @@ class ClientSession(Session):
             "type": "hello",
             "version": __version__,
             "identity": identity,
-            "remotes": [self._wanted(ref) for ref in range(len(self.settings.remotes))],
-            "caps": [],
+            "remotes": [self._wanted(ref) for ref, remote in enumerate(self.remotes) if not remote.needs],
+            "caps": list(CAPS),
         }
         if self.settings.auth is not None:
             message["user"], message["password"] = self.settings.auth
@@ -97,8 +99,17 @@ class ClientSession(Session):
             self._on_offer(message)
 
     def _on_welcome(self, message: control.Message) -> None:
-        if not self.welcomed.done():
-            self.welcomed.set_result(None)
+        if self.welcomed.done():
+            return
+        self.welcomed.set_result(None)
+        caps = control.get_list(message, "caps", [])
+        for ref, remote in enumerate(self.remotes):
+            if not remote.needs:
+                continue
+            if all(need in caps for need in remote.needs):
+                self._declare(ref)
+            else:
+                log.error("Tunnel %s: there is none, this server is too old; update rportd", remote)
 
     def _on_refuse(self, message: control.Message) -> None:
         code, text = control.get_str(message, "code"), control.get_str(message, "message")
@@ -108,8 +119,8 @@ class ClientSession(Session):
 
     def _on_tunnel(self, message: control.Message) -> None:
         """The server's answer to a declared remote: its id and port, or why there is none."""
-        ref = control.get_int(message, "ref", 0, len(self.settings.remotes) - 1)
-        remote = self.settings.remotes[ref]
+        ref = control.get_int(message, "ref", 0, len(self.remotes) - 1)
+        remote = self.remotes[ref]
         if "error" in message:
             if self.picked.pop(ref, None) is not None:  # taken meanwhile: any other will do
                 self._declare(ref)
@@ -134,7 +145,7 @@ class ClientSession(Session):
         self._drop(self._declared.get(ref, number))  # a remote has one tunnel, however often the server says so
         self._declared[ref] = number
         self._serve(number, dialled_host(remote), remote.rport)
-        log.info("Tunnel %s", Remote(remote.lhost, port, dialled_host(remote), remote.rport))
+        log.info("Tunnel %s", replace(remote, lport=port, rhost=dialled_host(remote)))
 
     async def _declare_again(self, ref: int, wait: float) -> None:
         await asyncio.sleep(wait)
@@ -146,7 +157,7 @@ class ClientSession(Session):
 
     def _wanted(self, ref: int) -> dict[str, object]:
         """A declared remote; where the server was to pick the port, the one that it picked the last time."""
-        remote = self.settings.remotes[ref]
+        remote = self.remotes[ref]
         return replace(remote, lport=remote.lport or self.picked.get(ref, 0)).to_wire()
 
     def _on_offer(self, message: control.Message) -> None:
@@ -170,7 +181,8 @@ class ClientSession(Session):
     def _serve(self, number: int, host: str, port: int) -> None:
         self._targets[number] = (host, port)
         try:
-            self.link.set_target(number, Target([(host, port, 0)]))
+            target = Target(host.removeprefix(UNIX) if host.startswith(UNIX) else [(host, port, 0)])
+            self.link.set_target(number, target)
         except ValueError:
             self.link.set_target(number, None)
 
@@ -193,7 +205,7 @@ class ClientSession(Session):
         often = now - self._told.get(tunnel, -TELL_AGAIN) < TELL_AGAIN
         if not often:
             self._told[tunnel] = now
-        where = host_port(*self._targets[tunnel]) if tunnel in self._targets else f"of tunnel {tunnel}"
+        where = target_name(*self._targets[tunnel]) if tunnel in self._targets else f"of tunnel {tunnel}"
         log.log(logging.DEBUG if often else logging.WARNING, "Target %s cannot be reached: %s", where, text)
 
     async def _dial_name(self, conn: Conn, host: str, port: int) -> None:

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rport.errors import UsageError
-from rport.remote import Remote, clean_host, host_port, is_port
+from rport.remote import UNIX, Remote, clean_host, clean_path, is_port, target_name
 
 
 @dataclass(frozen=True)
 class Rule:
-    """One --allow rule: `any`, a network, `host:port` or `host:*`."""
+    """One --allow rule: `any`, a network, `host:port`, `host:*` or `unix:path`."""
 
     text: str
     host: str | None = None
@@ -22,6 +22,8 @@ class Rule:
         """Raises UsageError naming what is wrong."""
         if text == "any":
             return cls(text)
+        if text.startswith(f"{UNIX}/"):
+            return cls(text, host=_socket(text))
         try:
             return cls(text, network=ipaddress.ip_network(text))
         except ValueError:
@@ -32,11 +34,15 @@ class Rule:
         except ValueError:
             host = ""
         if not colon or not host or "*" in host or not (port == "*" or is_port(port)):
-            raise UsageError(f"--allow {text!r}: give HOST:PORT, HOST:*, a network such as 10.0.0.0/8, or any")
+            raise UsageError(
+                f"--allow {text!r}: give HOST:PORT, HOST:*, a network such as 10.0.0.0/8, unix:/PATH, or any"
+            )
         return cls(text, host=_plain(host), port=None if port == "*" else int(port))
 
     def allows(self, host: str, port: int) -> bool:
-        """A name is not resolved for it: a network allows addresses alone."""
+        """`host` and `port` as a Remote has them. A name is not resolved: a network allows addresses alone."""
+        if host.startswith(UNIX):  # a path has one spelling, and capitals count
+            return self.text in ("any", host)
         if self.network is not None:
             try:
                 return ipaddress.ip_address(host) in self.network
@@ -45,6 +51,13 @@ class Rule:
         if self.host is None:
             return True
         return self.host == _plain(host) and self.port in (None, port)
+
+
+def _socket(text: str) -> str:
+    try:
+        return UNIX + clean_path(text.removeprefix(UNIX))
+    except ValueError as error:
+        raise UsageError(f"--allow {text!r}: {error}") from None
 
 
 def _plain(host: str) -> str:
@@ -71,7 +84,9 @@ def is_local(host: str) -> bool:
 
 def refusal(rules: Sequence[Rule], host: str, port: int) -> str | None:
     """Why a target that the server asks for is not dialled; None when it is."""
-    if is_local(host) or any(rule.allows(_plain(host), port) for rule in rules):
+    if is_local(host) or any(rule.allows(host, port) for rule in rules):
         return None
-    shown = host_port(host, port)
+    shown = target_name(host, port)
+    if host.startswith(UNIX):
+        return f"no --allow rule covers {shown}; to dial it, add --allow {shown}"
     return f"{shown} is not on this client's loopback and no --allow rule covers it; to dial it, add --allow {shown}"

@@ -6,6 +6,7 @@ import itertools
 import logging
 import secrets
 import socket
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rport import __version__, control
@@ -14,7 +15,7 @@ from rport.channel import Channel
 from rport.errors import ProtocolError
 from rport.handshake import HandshakeResult
 from rport.link import CLOSE_REFUSED, CLOSE_REPLACED, KEEPALIVE, TUNNEL_MAX, Session
-from rport.remote import Remote, host_port
+from rport.remote import CAPS, Remote, host_port
 from rport.server import ports, registry
 from rport.server.errors import NotAllowed, PortUnavailable, TunnelExists
 
@@ -41,6 +42,7 @@ class ServerSession(Session):
         self.name = f"session#{next(service.numbers)}"
         self.admitted = asyncio.Event()
         self.entry: registry.Entry | None = None
+        self.caps: set[str] = set()  # of the client
         self._numbers = itertools.count(1)  # of tunnels
         self._listeners: dict[int, Listener] = {}
         self._declined: dict[int, str] = {}  # by the client's reference, why there is no tunnel
@@ -65,6 +67,8 @@ class ServerSession(Session):
         user = control.get_str(message, "user", "")
         version = control.get_str(message, "version")
         identity = control.get_str(message, "identity")
+        theirs = control.get_list(message, "caps", [])
+        self.caps = {cap for cap in CAPS if cap in theirs}
         remotes = [Remote.from_wire(item) for item in control.get_list(message, "remotes", [])]
         if self.service.draining:
             return self.refuse("busy", "the server is going down; try again")
@@ -89,7 +93,7 @@ class ServerSession(Session):
         self.link.admit_peer()
         self.service.admit(self)
         self.admitted.set()
-        self.send({"type": "welcome", "version": __version__, "session": entry.id, "caps": []})
+        self.send({"type": "welcome", "version": __version__, "session": entry.id, "caps": list(CAPS)})
         log.info("%s: Open (client %s, %s)", self.name, entry.version, entry.address)
 
     def _login(self, user: str, password: str) -> bool:
@@ -120,11 +124,13 @@ class ServerSession(Session):
 
     async def open_tunnel(self, remote: Remote) -> registry.Tunnel:
         """A tunnel asked for through the API. Raises TunnelExists, PortUnavailable, NotAllowed."""
+        if not remote.needs <= self.caps:
+            raise NotAllowed("this client is too old for it; update rport there")
         sock = self._reserve(remote)
         number = next(self._numbers)
         answer = self._answers[number] = asyncio.get_running_loop().create_future()
         try:
-            shown = Remote(remote.lhost, sock.getsockname()[1], remote.rhost, remote.rport)
+            shown = replace(remote, lport=sock.getsockname()[1])
             self.send({"type": "offer", "id": number, "remote": shown.to_wire()})
             async with asyncio.timeout(ANSWER_TIMEOUT):
                 reason = await answer
@@ -151,7 +157,7 @@ class ServerSession(Session):
         holder = self.service.holder(remote.lhost, remote.lport) if remote.lport else None
         if holder is not None:
             session, tunnel = holder
-            if session is self and (tunnel.remote.rhost, tunnel.remote.rport) == (remote.rhost, remote.rport):
+            if session is self and replace(tunnel.remote, lhost=remote.lhost, lport=remote.lport) == remote:
                 raise TunnelExists("it is there already")
             whose = "this client" if session is self else session.name
             raise PortUnavailable(f"port {remote.lport} is taken by another tunnel of {whose}")
@@ -165,9 +171,9 @@ class ServerSession(Session):
         assert self.entry is not None
         port = sock.getsockname()[1]
         tunnel = registry.Tunnel(id=number, remote=remote, port=port)
-        self._listeners[number] = Listener(self.link, sock.detach(), number)
+        self._listeners[number] = Listener(self.link, sock.detach(), number, remote.proxy_version)
         self.entry.tunnels[number] = tunnel
-        log.info("%s: %s Listening", self.name, Remote(remote.lhost, port, remote.rhost, remote.rport))
+        log.info("%s: %s Listening", self.name, replace(remote, lport=port))
         return tunnel
 
     def stop_listening(self) -> None:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Awaitable
+from dataclasses import replace
 from typing import Annotated, Any, Protocol
 
 from fastapi import FastAPI, Query, Request, Response
@@ -11,7 +12,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from rport.errors import UsageError
-from rport.remote import ANY_HOST, Remote
+from rport.remote import ANY_HOST, PROXY_VERSIONS, UNIX, Remote
 from rport.server.api.docs import PAGE, PAGE_HEADERS
 from rport.server.api.guard import Guard
 from rport.server.errors import ServerError, TunnelExists
@@ -24,6 +25,7 @@ NO_TELEMETRY: dict[str, Any] = {
 }
 
 _SIDE = re.compile(r"((\[[^\[\]]*\]|(?![0-9]+:)[^:\[\]]+):)?[0-9]+")  # [HOST:]PORT
+_TARGET = re.compile(rf"({_SIDE.pattern}|unix:[^0-9].*)(\?.*)?", re.DOTALL)
 
 
 class Service(Protocol):
@@ -43,8 +45,9 @@ class Status(BaseModel):
 class RemoteView(BaseModel):
     lhost: str = Field(examples=["0.0.0.0"])
     lport: str = Field(examples=["2222"])
-    rhost: str = Field(examples=["0.0.0.0"])
-    rport: str = Field(examples=["22"])
+    rhost: str = Field(examples=["0.0.0.0", "unix:/run/app.sock"])
+    rport: str = Field(examples=["22"], description="0 where rhost is `unix:` and the path of a Unix socket")
+    proxy: str = Field(default="", examples=["v2"], description="version of the PROXY protocol, empty = not used")
 
 
 class SessionView(BaseModel):
@@ -65,7 +68,9 @@ class Problem(BaseModel):
 
 def _remote_view(tunnel: Tunnel) -> RemoteView:
     remote = tunnel.remote
-    return RemoteView(lhost=remote.lhost, lport=str(tunnel.port), rhost=remote.rhost, rport=str(remote.rport))
+    return RemoteView(
+        lhost=remote.lhost, lport=str(tunnel.port), rhost=remote.rhost, rport=str(remote.rport), proxy=remote.proxy
+    )
 
 
 def _session_view(entry: Entry) -> SessionView:
@@ -73,17 +78,23 @@ def _session_view(entry: Entry) -> SessionView:
     return SessionView(id=entry.id, version=entry.version, address=entry.address, remotes=remotes)
 
 
-def _parse(local: str, remote: str) -> Remote:
-    """Both query parameters are `[host:]port`. Raises UsageError that says which one is wrong, and why."""
-    listen = _parse_side("local", local, f"{local}:{ANY_HOST}:1")  # a local port may be 0, so it must stand as one
-    target = _parse_side("remote", remote, remote)
-    return Remote(listen.lhost, listen.lport, target.rhost, target.rport)
+def _parse(local: str, remote: str, proxy: str) -> Remote:
+    """The query's parameters as a whole remote. Raises UsageError that says which one is wrong, and why."""
+    # A local port may be 0 and a socket's path has no port, so each stands at its place in a whole remote.
+    listen = _parse_side("local", local, f"{local}:{ANY_HOST}:1", _SIDE)
+    target = _parse_side("remote", remote, f"1:{remote}" if remote.startswith(UNIX) else remote, _TARGET)
+    if proxy and target.proxy:
+        raise UsageError(f"proxy={proxy!r}: it stands in remote= already")
+    if proxy not in ("", *PROXY_VERSIONS):
+        raise UsageError(f"proxy={proxy!r}: give v1 or v2, the version of the PROXY protocol")
+    return replace(target, lhost=listen.lhost, lport=listen.lport, proxy=proxy or target.proxy)
 
 
-def _parse_side(name: str, value: str, spec: str) -> Remote:
+def _parse_side(name: str, value: str, spec: str, form: re.Pattern[str]) -> Remote:
     """`spec` is `value` completed to a whole remote."""
-    if not _SIDE.fullmatch(value):
-        raise UsageError(f"{name}={value!r}: give [HOST:]PORT, an IPv6 host in brackets")
+    if not form.fullmatch(value):
+        also = f", or {UNIX}/PATH" if form is _TARGET else ""
+        raise UsageError(f"{name}={value!r}: give [HOST:]PORT, an IPv6 host in brackets{also}")
     try:
         return Remote.parse(spec)
     except UsageError as error:
@@ -156,10 +167,18 @@ def _add_routes(app: FastAPI, service: Service) -> None:
     async def open_tunnel(
         session_id: str,
         local: Annotated[str, Query(description="where the server listens: [host:]port, 0 = any port", max_length=300)],
-        remote: Annotated[str, Query(description="what the client dials: [host:]port", max_length=300)],
+        remote: Annotated[str, Query(description="what the client dials: [host:]port or unix:/path", max_length=300)],
+        proxy: Annotated[
+            str,
+            Query(
+                description="v1 or v2: the target is told of each visitor by a header of the PROXY protocol",
+                max_length=300,
+                examples=["v2"],
+            ),
+        ] = "",
     ) -> Opened:
         """Open a tunnel to a connected client."""
-        tunnel = await service.open_tunnel(session_id, _parse(local, remote))
+        tunnel = await service.open_tunnel(session_id, _parse(local, remote, proxy))
         return Opened(id=tunnel.id, success=1, **_remote_view(tunnel).model_dump())
 
     @app.get("/api/docs", include_in_schema=False)
