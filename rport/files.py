@@ -7,6 +7,8 @@ import contextlib
 import errno
 import os
 
+from rport.errors import UsageError
+
 StrPath = str | os.PathLike[str]
 
 
@@ -31,6 +33,23 @@ def write(path: StrPath, text: str, *, replace: bool) -> None:
     finally:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
+
+
+def read(path: StrPath, limit: int, what: str) -> str:
+    """The text of a file that a user wrote, of at most `limit` bytes of UTF-8. Raises UsageError that begins with
+    `what` it is and where."""
+    name = f"{what} {os.fspath(path)}"
+    try:
+        with open(path, "rb") as file:
+            data = file.read(limit + 1)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{name}: {getattr(error, 'strerror', None) or error}") from None
+    if len(data) > limit:
+        raise UsageError(f"{name}: longer than {limit} bytes")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{name}: not UTF-8, at byte {error.start + 1}") from None
 
 
 def _make_directory(path: str) -> None:

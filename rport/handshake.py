@@ -1,7 +1,8 @@
-"""The key exchange: Noise_NX_25519_ChaChaPoly_BLAKE2b (Noise revision 34), sans-IO.
+"""The key exchange: Noise_NX_25519_ChaChaPoly_BLAKE2b (Noise revision 34), or XX for a client with a key; sans-IO.
 
-Message 1 carries the ciphers that the client offers for the records, in the order of its preference; message 2 the
-server's static key and its choice. Message 1 is in clear, but hashed: whoever alters the offer breaks message 2.
+Message 1 carries the pattern and the ciphers that the client offers for the records, in the order of its preference;
+message 2 the server's static key and its choice; in XX, message 3 the client's static key. Message 1 is in clear, but
+hashed: whoever alters it breaks message 2.
 
 Nothing here knows a socket or a clock. A damaged, forged or untimely message raises HandshakeError and nothing else;
 the object is of no use afterwards.
@@ -16,8 +17,6 @@ from rport import control, sodium
 from rport.errors import HandshakeError, ProtocolError
 from rport.hkdf import HASH_LEN, hkdf
 
-PROTOCOL_NAME = "Noise_NX_25519_ChaChaPoly_BLAKE2b"
-PROLOGUE = b"rport-v2 " + PROTOCOL_NAME.encode()
 CHACHA20POLY1305 = "chacha20poly1305"  # every implementation has it; nothing behind it in a list counts
 
 DH_LEN = sodium.KEY_LEN
@@ -30,6 +29,15 @@ PATTERNS: dict[str, tuple[tuple[str, ...], ...]] = {
     "NX": (("e",), ("e", "ee", "s", "es")),
     "XX": (("e",), ("e", "ee", "s", "es"), ("s", "se")),
 }
+
+
+def protocol_name(pattern: str) -> str:
+    return f"Noise_{pattern}_25519_ChaChaPoly_BLAKE2b"
+
+
+def prologue(pattern: str) -> bytes:
+    """PROTOCOL.md, section 3."""
+    return b"rport-v2 " + protocol_name(pattern).encode()
 
 
 class CipherState:
@@ -107,7 +115,7 @@ class HandshakeState:
         static: bytes | None = None,
         ephemeral: bytes | None = None,
     ) -> None:
-        self._symmetric = SymmetricState(f"Noise_{pattern}_25519_ChaChaPoly_BLAKE2b")
+        self._symmetric = SymmetricState(protocol_name(pattern))
         self._symmetric.mix_hash(prologue)
         self._messages = PATTERNS[pattern]
         self._turn = 0
@@ -203,45 +211,72 @@ class HandshakeResult:
 
 
 class Initiator:
-    """The client: `message1()` out, `read_message2()` in. `offer` is in the order of preference."""
+    """The client: `message1()` out, `read_message2()` in, and then `message3` out where it is not empty.
 
-    def __init__(self, offer: Sequence[str], *, ephemeral: bytes | None = None) -> None:
+    `offer` is in the order of preference; with `static`, a private key, the client shows that key to the server.
+    """
+
+    def __init__(self, offer: Sequence[str], *, static: bytes | None = None, ephemeral: bytes | None = None) -> None:
         self._offer = list(offer)
-        self._state = HandshakeState("NX", initiator=True, prologue=PROLOGUE, ephemeral=ephemeral)
+        self._pattern = "NX" if static is None else "XX"
+        self._state = HandshakeState(
+            self._pattern, initiator=True, prologue=prologue(self._pattern), static=static, ephemeral=ephemeral
+        )
+        self.message3 = b""
 
     def message1(self) -> bytes:
-        return self._state.write_message(control.pack({"ciphers": self._offer}))
+        payload: dict[str, object] = {"ciphers": self._offer}
+        if self._pattern != "NX":
+            payload["pattern"] = self._pattern
+        return self._state.write_message(control.pack(payload))
 
     def read_message2(self, data: bytes) -> HandshakeResult:
-        """Raises HandshakeError."""
+        """Raises HandshakeError. `message3` goes out once the server's key was found to be the right one."""
         cipher = _read_choice(self._state.read_message(data))
         if cipher not in self._offer:
             raise HandshakeError("the server chose a cipher that was not offered")
+        if self._pattern == "XX":
+            self.message3 = self._state.write_message(control.pack({}))
         return _result(self._state, cipher)
 
 
 class Responder:
-    """The server: `read_message1()` in, `message2()` out, then `result`. `supported` is in the order of preference."""
+    """The server: `read_message1()` in, `message2()` out, with `expects_message3` also `read_message3()` in; then
+    `result`. `supported` is in the order of preference."""
 
     def __init__(self, static_private: bytes, supported: Sequence[str], *, ephemeral: bytes | None = None) -> None:
+        self._static, self._ephemeral = static_private, ephemeral
         self._supported = list(supported)
         self._cipher: str | None = None
         self._result: HandshakeResult | None = None
-        self._state = HandshakeState(
-            "NX", initiator=False, prologue=PROLOGUE, static=static_private, ephemeral=ephemeral
-        )
+        self._state: HandshakeState | None = None
+        self.expects_message3 = False
 
     def read_message1(self, data: bytes) -> None:
         """Raises HandshakeError, also when no cipher is common."""
-        self._cipher = choose_cipher(_read_offer(self._state.read_message(data)), self._supported)
+        pattern, offer = _read_offer(_cut(data, DH_LEN)[1])
+        self._state = HandshakeState(
+            pattern, initiator=False, prologue=prologue(pattern), static=self._static, ephemeral=self._ephemeral
+        )
+        self._state.read_message(data)
+        self._cipher = choose_cipher(offer, self._supported)
+        self.expects_message3 = pattern == "XX"
 
     def message2(self) -> bytes:
         """Raises HandshakeError when message 1 was not read, or not fit."""
-        if self._cipher is None:
+        if self._cipher is None or self._state is None:
             raise HandshakeError("handshake message out of turn")
         message = self._state.write_message(control.pack({"cipher": self._cipher}))
-        self._result = _result(self._state, self._cipher)
+        if not self.expects_message3:
+            self._result = _result(self._state, self._cipher)
         return message
+
+    def read_message3(self, data: bytes) -> None:
+        """The client's key. Raises HandshakeError; what is read proves that the client has the private one."""
+        if self._cipher is None or self._state is None:
+            raise HandshakeError("handshake message out of turn")
+        _read_map(self._state.read_message(data))
+        self._result = _result(self._state, self._cipher)
 
     @property
     def result(self) -> HandshakeResult:
@@ -269,19 +304,30 @@ def _up_to_chacha(ciphers: Sequence[str]) -> Sequence[str]:
     return ciphers[: ciphers.index(CHACHA20POLY1305) + 1]
 
 
-def _read_offer(payload: bytes) -> list[str]:
-    offer = _read_list(payload)
+def _read_offer(payload: bytes) -> tuple[str, list[str]]:
+    """Pattern and ciphers."""
+    if len(payload) > PAYLOAD_MAX:
+        raise HandshakeError(f"handshake payload of {len(payload)} bytes, {PAYLOAD_MAX} are allowed")
+    try:
+        message = control.unpack_map(payload)
+        pattern = control.get_str(message, "pattern", "NX")
+        offer = control.get_list(message, "ciphers")
+    except ProtocolError as error:
+        raise HandshakeError("handshake with an unreadable cipher offer") from error
     names = [name for name in offer if isinstance(name, str)]
     if not 0 < len(offer) <= OFFER_MAX or len(names) != len(offer):
         raise HandshakeError("handshake with an unreadable cipher offer")
-    return names
+    if pattern not in PATTERNS:
+        raise HandshakeError("handshake by a pattern that is not spoken here")
+    return pattern, names
 
 
-def _read_list(payload: bytes) -> list[object]:
+def _read_map(payload: bytes) -> None:
+    """For what a later version may say there."""
     try:
-        return control.get_list(control.unpack_map(payload), "ciphers")
+        control.unpack_map(payload)
     except ProtocolError as error:
-        raise HandshakeError("handshake with an unreadable cipher offer") from error
+        raise HandshakeError("handshake with an unreadable payload") from error
 
 
 def _read_choice(payload: bytes) -> str:

@@ -1,4 +1,4 @@
-"""The server's X25519 key pair, and the fingerprint by which users know it.
+"""X25519 key pairs: the server's, with the fingerprint by which users know it, and those of clients.
 
 A key comes from a file that is made once, or from a text that gives the same key on every machine. The text may be a
 phrase that a human thought of, so it goes through a slow, memory-hard function; the salt has to be constant, since
@@ -24,6 +24,7 @@ _SEED_OPSLIMIT = 3
 _SEED_MEMLIMIT = 64 * 1024 * 1024
 
 _FILE_HEADER = "rport-key-1 "
+_PUBLIC_PREFIX = "rport-pub-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,48 @@ def load_or_create(path: StrPath) -> KeyPair:
         raise UsageError(
             f"key file {path}: {error.strerror or error}; set RPORT_STATE_DIR to another directory"
         ) from error
+
+
+def create(path: StrPath) -> KeyPair:
+    """A new pair in a new file. Raises UsageError where a file is already, or none can be made."""
+    private = os.urandom(KEY_LEN)
+    try:
+        if os.path.lexists(path):
+            raise FileExistsError
+        files.write(path, f"{_FILE_HEADER}{private.hex()}\n", replace=False)
+        if _load(path) != private:
+            raise FileExistsError
+    except FileExistsError:
+        raise UsageError(f"{path} is there already, and what was made with it would be lost: name another") from None
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror or error}") from error
+    return from_private(private)
+
+
+def load(path: StrPath) -> KeyPair:
+    """The pair in a file that create() made. Raises UsageError."""
+    try:
+        return from_private(_load(path))
+    except OSError as error:
+        advice = f"; make it with: rport key {path}" if isinstance(error, FileNotFoundError) else ""
+        raise UsageError(f"key file {path}: {error.strerror or error}{advice}") from error
+
+
+def public_text(public: bytes) -> str:
+    """A client's public key as users pass it on."""
+    return _PUBLIC_PREFIX + public.hex()
+
+
+def parse_public(text: object) -> bytes:
+    """What `public_text` made. Raises UsageError."""
+    digits = text.removeprefix(_PUBLIC_PREFIX) if isinstance(text, str) and text.startswith(_PUBLIC_PREFIX) else ""
+    try:
+        public = bytes.fromhex(digits) if len(digits) == 2 * KEY_LEN else b""
+    except ValueError:
+        public = b""
+    if len(public) != KEY_LEN:
+        raise UsageError(f"give {_PUBLIC_PREFIX} and {2 * KEY_LEN} hex digits, as `rport key` prints it")
+    return public
 
 
 def fingerprint(public: bytes) -> str:

@@ -125,10 +125,19 @@ class Remote:
         return f"{self.listen} => {self.target}" + (f"?proxy={self.proxy}" if self.proxy else "")
 
 
+def listen_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """The one address that a host to listen on means, however it is spelled. Raises ValueError for a name.
+
+    All that asks where a tunnel listens asks here, so that no two parts of the server ever read one text differently.
+    """
+    address = ipaddress.ip_address("127.0.0.1" if host.lower() == "localhost" else host)
+    return address if address.version == 4 else address.ipv4_mapped or address
+
+
 def overlap(one: str, other: str) -> bool:
     """Whether two listening addresses meet: a wildcard address meets every address of its family."""
     try:
-        a, b = (ipaddress.ip_address("127.0.0.1" if host == "localhost" else host) for host in (one, other))
+        a, b = listen_address(one), listen_address(other)
     except ValueError:
         return one == other
     return a == b or (a.version == b.version and (a.is_unspecified or b.is_unspecified))

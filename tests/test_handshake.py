@@ -261,9 +261,117 @@ def test_no_second_try_after_a_failure() -> None:
         initiator.read_message2(MESSAGE2)
 
 
+CLIENT = bytes(range(100, 132))
+CLIENT_PUBLIC = bindings.crypto_scalarmult_base(CLIENT)
+
+
+def with_key() -> tuple[Initiator, Responder, bytes]:
+    """Both sides behind message 2 of a handshake in which the client shows its key, and the server's result pending."""
+    initiator, responder = Initiator(BOTH, static=CLIENT), Responder(STATIC, BOTH)
+    responder.read_message1(initiator.message1())
+    assert responder.expects_message3
+    return initiator, responder, responder.message2()
+
+
+def test_a_client_with_a_key_shows_it() -> None:
+    initiator, responder, message2 = with_key()
+    mine = initiator.read_message2(message2)
+    with pytest.raises(HandshakeError, match="not finished"):
+        _ = responder.result
+    responder.read_message3(initiator.message3)
+    theirs = responder.result
+    assert (mine.send_key, mine.recv_key) == (theirs.recv_key, theirs.send_key)
+    assert mine.handshake_hash == theirs.handshake_hash
+    assert (mine.remote_static, theirs.remote_static) == (PUBLIC, CLIENT_PUBLIC)
+
+
+def test_a_client_without_a_key_has_no_message3() -> None:
+    initiator, responder = Initiator(BOTH), Responder(STATIC, BOTH)
+    responder.read_message1(initiator.message1())
+    assert not responder.expects_message3
+    initiator.read_message2(responder.message2())
+    assert not initiator.message3
+    with pytest.raises(HandshakeError, match="out of turn"):
+        responder.read_message3(b"")
+
+
+def test_the_clients_key_is_not_sent_in_clear() -> None:
+    initiator, _, message2 = with_key()
+    assert CLIENT_PUBLIC not in message2
+    initiator.read_message2(message2)
+    assert CLIENT_PUBLIC not in initiator.message3
+
+
+def test_an_altered_cut_or_lengthened_message3() -> None:
+    initiator, _, message2 = with_key()
+    initiator.read_message2(message2)
+    message3 = initiator.message3
+    flipped = [bytes([*message3[:i], message3[i] ^ 1, *message3[i + 1 :]]) for i in range(len(message3))]
+    for bad in [*flipped, *(message3[:size] for size in range(len(message3))), message3 + b"\0", bytes(5000)]:
+        responder = Responder(STATIC, BOTH, ephemeral=b"r" * 32)
+        again = Initiator(BOTH, static=CLIENT, ephemeral=b"i" * 32)
+        responder.read_message1(again.message1())
+        again.read_message2(responder.message2())
+        with pytest.raises(HandshakeError):
+            responder.read_message3(bad)
+        with pytest.raises(HandshakeError, match="not finished"):
+            _ = responder.result
+
+
+def test_a_replayed_message3_does_not_fit_another_handshake() -> None:
+    initiator, _, message2 = with_key()
+    initiator.read_message2(message2)
+    responder = Responder(STATIC, BOTH)
+    responder.read_message1(Initiator(BOTH, static=CLIENT).message1())
+    responder.message2()
+    with pytest.raises(HandshakeError, match="damaged or forged"):
+        responder.read_message3(initiator.message3)
+
+
+def test_a_second_message3_is_out_of_turn() -> None:
+    initiator, responder, message2 = with_key()
+    initiator.read_message2(message2)
+    responder.read_message3(initiator.message3)
+    with pytest.raises(HandshakeError, match="out of turn"):
+        responder.read_message3(initiator.message3)
+
+
+def test_a_client_key_of_low_order_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    initiator, responder, message2 = with_key()
+    monkeypatch.setattr(sodium, "public_key", lambda private: bytes(32))
+    initiator.read_message2(message2)
+    with pytest.raises(HandshakeError, match="unfit public key"):
+        responder.read_message3(initiator.message3)
+
+
+def test_somebody_elses_public_key_is_of_no_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thief knows the public key, not the private one."""
+    initiator, responder, message2 = with_key()
+    monkeypatch.setattr(sodium, "public_key", lambda private: PUBLIC)
+    initiator.read_message2(message2)
+    with pytest.raises(HandshakeError, match="damaged or forged"):
+        responder.read_message3(initiator.message3)
+
+
+@pytest.mark.parametrize("said", ["NX", None])
+def test_a_pattern_that_was_altered_on_the_way_breaks_message2(said: str | None) -> None:
+    initiator, responder = Initiator(BOTH, static=CLIENT), Responder(STATIC, BOTH)
+    ephemeral = initiator.message1()[:32]
+    pattern = {} if said is None else {"pattern": said}
+    responder.read_message1(ephemeral + control.pack({"ciphers": BOTH, **pattern}))
+    with pytest.raises(HandshakeError, match="damaged or forged"):
+        initiator.read_message2(responder.message2())
+
+
+@pytest.mark.parametrize("pattern", ["KK", "", "nx", 1, None, ["NX"]])
+def test_unknown_patterns(pattern: object) -> None:
+    with pytest.raises(HandshakeError):
+        Responder(STATIC, BOTH).read_message1(PUBLIC + control.pack({"ciphers": BOTH, "pattern": pattern}))
+
+
 def test_another_prologue_does_not_fit() -> None:
     initiator = HandshakeState("NX", initiator=True, prologue=b"rport-v3")
-    responder = HandshakeState("NX", initiator=False, prologue=handshake.PROLOGUE, static=STATIC)
+    responder = HandshakeState("NX", initiator=False, prologue=handshake.prologue("NX"), static=STATIC)
     responder.read_message(initiator.write_message(b""))
     with pytest.raises(HandshakeError, match="damaged or forged"):
         initiator.read_message(responder.write_message(b""))

@@ -136,3 +136,44 @@ def test_another_key_does_not_match() -> None:
 def test_unfit_fingerprints(text: str, problem: str) -> None:
     with pytest.raises(UsageError, match=problem):
         keys.parse_fingerprint(text)
+
+
+def test_a_client_key_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "identity"
+    pair = keys.create(path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert keys.load(path) == pair
+    with pytest.raises(UsageError, match="is there already"):
+        keys.create(path)
+    assert keys.load(path) == pair
+
+
+def test_a_client_key_does_not_replace_a_dangling_link(tmp_path: Path) -> None:
+    path = tmp_path / "identity"
+    path.symlink_to(tmp_path / "nowhere")
+    with pytest.raises(UsageError, match="is there already"):
+        keys.create(path)
+
+
+def test_a_client_key_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"No such file or directory; make it with: rport key .*identity"):
+        keys.load(tmp_path / "identity")
+    with pytest.raises(UsageError, match="Is a directory"):
+        keys.load(tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="Not a directory"):
+        keys.create(tmp_path / "file" / "identity")
+
+
+@given(st.binary(min_size=32, max_size=32))
+def test_public_keys_as_text(public: bytes) -> None:
+    text = keys.public_text(public)
+    assert keys.parse_public(text) == public
+
+
+@pytest.mark.parametrize(
+    "text", ["", "rport-pub-", PUBLIC.hex(), f"rport-pub-{PUBLIC.hex()}0", "rport-pub-" + "zz" * 32, 5]
+)
+def test_unfit_public_keys(text: object) -> None:
+    with pytest.raises(UsageError, match="64 hex digits"):
+        keys.parse_public(text)

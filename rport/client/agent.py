@@ -316,14 +316,9 @@ class Agent:
         address, proxy = self.settings.address, proxy_for(self.settings)
         log.info("Connecting to %s%s", address, f" through the proxy {proxy}" if proxy else "")
         started = time.monotonic()
-        dialled = await dial(self.settings, proxy, self._ciphers, self._resolver)
+        dialled = await dial(self.settings, proxy, self._ciphers, self._resolver, self._check_fingerprint)
         latency = time.monotonic() - started
         log.debug("Handshake done, %s", dialled.keys.cipher)
-        try:
-            self._check_fingerprint(dialled)
-        except BaseException:
-            dialled.channel.close()
-            raise
         session = ClientSession(pump, dialled, self.settings, self._picked, self._resolver)
         session.hello(self.identity)
         session.link.start(dialled.early)
@@ -339,9 +334,7 @@ class Agent:
         log.info("Connected (Latency %.1fms)", latency * 1000)
         return session
 
-    def _check_fingerprint(self, dialled: Dialled) -> None:
-        public = dialled.keys.remote_static
-        assert public is not None, "NX sends the server's key"
+    def _check_fingerprint(self, public: bytes) -> None:
         came = fingerprint(public)
         log.info("Fingerprint %s", came)
         if self.settings.fingerprint is not None:

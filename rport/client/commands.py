@@ -13,4 +13,8 @@ def run(argv: Sequence[str]) -> int:
         from rport.client.settings import build
 
         return command(TABLE, build, rest)
+    if verb == "key":
+        from rport.client.identity import key_command
+
+        return key_command(rest)
     raise NotImplementedError(verb)

@@ -3,9 +3,11 @@
 import asyncio
 import os
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rport import keys
 from rport.channel import Channel
 from rport.client.reach import CONNECT_TIMEOUT, reach, silence
 from rport.client.resolve import Resolver
@@ -37,14 +39,21 @@ def proxy_for(settings: Settings) -> "Proxy | None":
     return choose(settings.proxy, os.environ, settings.address.host, settings.address.port)
 
 
-async def dial(settings: Settings, proxy: "Proxy | None", ciphers: list[str], resolver: Resolver) -> Dialled:
-    """Connect and shake hands within CONNECT_TIMEOUT. Raises ConnectError, UsageError for the user's files."""
+async def dial(
+    settings: Settings, proxy: "Proxy | None", ciphers: list[str], resolver: Resolver, trust: Callable[[bytes], None]
+) -> Dialled:
+    """Connect and shake hands within CONNECT_TIMEOUT. Raises ConnectError, UsageError for the user's files.
+
+    `trust` is asked about the server's public key before the client shows its own, and raises what it likes.
+    """
+    # Each time, since the file may have been exchanged.
+    identity = keys.load(settings.identity).private if settings.identity is not None else None
     deadline = asyncio.get_running_loop().time() + CONNECT_TIMEOUT
     channel = Channel(await _connect(settings, proxy, resolver, deadline))
     where = settings.address.netloc + (f" (through the proxy {proxy})" if proxy else "")
     try:
         async with asyncio.timeout_at(deadline):
-            return await _handshake(channel, settings, ciphers)
+            return await _handshake(channel, settings, Initiator(ciphers, static=identity), trust)
     except BaseException as error:
         channel.close()
         if isinstance(error, TimeoutError):
@@ -64,9 +73,10 @@ async def _connect(settings: Settings, proxy: "Proxy | None", resolver: Resolver
     return await reach_through(proxy, address.host, address.port, resolver, deadline, settings.tls_ca)
 
 
-async def _handshake(channel: Channel, settings: Settings, ciphers: list[str]) -> Dialled:
+async def _handshake(
+    channel: Channel, settings: Settings, initiator: Initiator, trust: Callable[[bytes], None]
+) -> Dialled:
     address, key = settings.address, new_key()
-    initiator = Initiator(ciphers)
     response = UpgradeResponse(key)
     request = upgrade_request(settings.hostname or address.netloc, address.path, key, settings.header)
     try:
@@ -76,8 +86,12 @@ async def _handshake(channel: Channel, settings: Settings, ciphers: list[str]) -
         await channel.sendall(encode_message(initiator.message1(), masked=True))
         reader = MessageReader(MESSAGE_MAX, masked=False)
         reader.feed(response.rest)
-        keys = initiator.read_message2(await read_message(channel, reader))
+        result = initiator.read_message2(await read_message(channel, reader))
+        assert result.remote_static is not None, "both patterns send the server's key"
+        trust(result.remote_static)
+        if initiator.message3:
+            await channel.sendall(encode_message(initiator.message3, masked=True))
     except OSError as error:
         advice = "" if response.done else f": {NO_RPORTD}"
         raise ConnectError(f"the connection broke, {error.strerror}{advice}") from None
-    return Dialled(channel, keys, reader.rest)
+    return Dialled(channel, result, reader.rest)

@@ -14,4 +14,8 @@ def run(argv: Sequence[str]) -> int:
     verb, *rest = argv
     if verb == "config":
         return command(TABLE, build, rest)
+    if verb == "hash-password":
+        from rport.server.hash_password import hash_password_command
+
+        return hash_password_command(rest)
     raise NotImplementedError(verb)

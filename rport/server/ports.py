@@ -1,10 +1,9 @@
 """Listening sockets for tunnels, and errors that say who or what is in the way."""
 
 import errno
-import ipaddress
 import socket
 
-from rport.remote import host_port
+from rport.remote import host_port, listen_address
 from rport.server.errors import PortUnavailable
 
 BACKLOG = 1024  # visitors that wait for accept; the kernel caps it at somaxconn
@@ -14,12 +13,12 @@ def listen(host: str, port: int) -> socket.socket:
     """A listening socket; nobody accepts yet. Raises PortUnavailable with the reason in words."""
     where = host_port(host, port)
     try:
-        address = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
-        str(address).encode(
-            "ascii"
-        )  # the zone of an IPv6 address may be anything, which bind() fails on in its own way
+        address = listen_address(host)
+        str(address).encode("ascii")  # the zone may be anything, which bind() fails on in its own way
     except ValueError:
         raise PortUnavailable(f"cannot listen on {where}: give an address of the server, not a name") from None
+    if address.version == 6 and address.scope_id is not None and not address.is_link_local:
+        raise PortUnavailable(f"cannot listen on {where}: only a link-local address (fe80::...) has a zone")
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     try:
         sock = socket.socket(family, socket.SOCK_STREAM)

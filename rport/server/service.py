@@ -79,6 +79,8 @@ class Service:
         responder.read_message1(await read_message(channel, reader))
         with contextlib.suppress(OSError):
             await channel.sendall(encode_message(responder.message2(), masked=False))
+        if responder.expects_message3:
+            responder.read_message3(await read_message(channel, reader))
         session = ServerSession(self, self.pump, channel, responder.result, arrival.peer)
         log.debug("%s: handshake with %s done, %s", session.name, arrival.peer[0], responder.result.cipher)
         session.link.start(reader.rest)

@@ -1,0 +1,227 @@
+"""Who may come in: the files that say so, the check of a login off the event loop, and what to do when they change."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from rport.errors import Refused, UsageError
+from rport.keys import public_text
+from rport.server.authorized import AuthorizedKeys, ClientKey, load_keys
+from rport.server.delays import Delays
+from rport.server.settings import Settings
+from rport.server.users import User, Users, load_users
+from rport.server.watch import Watch
+
+CHECKS_MAX = 2  # Argon2id at a time: 64 MiB and a processor each
+# Logins that wait for one: some five seconds' worth on one processor, half of what a client has to come in.
+WAITING_MAX = 64
+
+NO_KEY = (
+    "the server lets in client keys that it knows, and none was shown: make one with `rport key`, have its public key "
+    "put into the server's authorized keys, and give it with --identity"
+)
+
+log = logging.getLogger("rport")
+
+
+class LoginFailed(Refused):
+    """Wrong credentials. `who` is for the log; `hold` is how many seconds the answer is to be held back."""
+
+    def __init__(self, message: str, who: str, hold: float) -> None:
+        super().__init__("auth", message)
+        self.who = who
+        self.hold = hold
+
+
+class Login(NamedTuple):
+    """What a client shows: `public` is its key, proved by the handshake; `address` where it comes from."""
+
+    address: str
+    user: str
+    password: str
+    identity: str
+    public: bytes | None
+
+    def __repr__(self) -> str:
+        return f"Login({self.address!r}, {self.user!r}, ...)"
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """By what a session was let in, and so where it may have the server listen."""
+
+    user: User | None = None
+    key: ClientKey | None = None
+
+    def allows(self, host: str, port: int) -> bool:
+        """The user's rules and the key's both, where there are both."""
+        return (self.user is None or self.user.listen.allow(host, port)) and (
+            self.key is None or self.key.listen.allow(host, port)
+        )
+
+    def __str__(self) -> str:
+        parts = [f"user {quoted(self.user.name)}"] if self.user is not None else []
+        return ", ".join(parts + ([f"key {quoted(self.key.name)}"] if self.key is not None else []))
+
+
+class Admission:
+    """One per server. Raises UsageError when made with files that cannot be used."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._watch = Watch(*_paths(settings))  # before they are read, so that no change falls in between
+        self._users, self._keys = _load(settings)
+        self._delays = Delays()
+        self._pool = ThreadPoolExecutor(CHECKS_MAX, "login")
+        self._waiting = 0
+
+    @property
+    def open(self) -> bool:
+        """Everybody is let in."""
+        return self._users is None and self._keys is None
+
+    def warnings(self) -> list[str]:
+        """What whoever set it up should know."""
+        if self.open:
+            return [
+                "No login configured: every client is let in; set one with --auth or RPORT_AUTH, --authfile or "
+                "--authorized-keys"
+            ]
+        empty = [
+            name
+            for name, roll in (("authfile", self._users), ("authorized-keys file", self._keys))
+            if roll is not None and not len(roll)
+        ]
+        return [f"The {name} is empty: nobody is let in" for name in empty]
+
+    # --- the way in ----------------------------------------------------------------------------------------------
+
+    async def check(self, login: Login) -> Grant:
+        """Raises LoginFailed, or Refused with the code `busy` when it was not looked at. The caller bounds the time."""
+        key = self._check_key(login)
+        if self._users is None:
+            return Grant(key=key)
+        wait = self._delays.begin(login.address, login.user, login.identity, time.monotonic())
+        if wait:
+            raise Refused("busy", f"too soon after a login that failed; try again in {wait:.1f} s")
+        users = self._users
+        if not await self._verify(users, login):
+            hold = self._delays.failed(login.address, login.user, login.identity, time.monotonic())
+            text = "unknown user or wrong password" if login.user else "the server wants one: give --auth or RPORT_AUTH"
+            raise LoginFailed(f"login failed: {text}", f"user {quoted(login.user)}", hold)
+        self._delays.succeeded(login.address, login.user, login.identity)
+        try:
+            return self.renew(Grant(users.get(login.user), key), login.address)
+        except Refused:
+            raise Refused("busy", "the server's users were changed at this moment; try again") from None
+
+    def _check_key(self, login: Login) -> ClientKey | None:
+        if self._keys is None:
+            return None
+        key = self._keys.get(login.public) if login.public is not None else None
+        if key is not None and key.comes_from(login.address):
+            return key
+        hold = self._delays.failed_without_user(login.address, time.monotonic())
+        if login.public is None:
+            raise LoginFailed(f"login failed: {NO_KEY}", "no key", hold)
+        shown = public_text(login.public)
+        if key is None:
+            raise LoginFailed(f"login failed: the server's authorized keys do not have {shown}", f"key '{shown}'", hold)
+        text = f"login failed: the key {shown} may not be used from {login.address}"
+        raise LoginFailed(text, f"key {quoted(key.name)}", hold)
+
+    async def _verify(self, users: Users, login: Login) -> bool:
+        if not users.slow:
+            return users.verify(login.user, login.password)
+        if self._waiting >= CHECKS_MAX + WAITING_MAX:
+            raise Refused("busy", "too many logins at once; try again in a moment")
+        work = self._pool.submit(users.verify, login.user, login.password)
+        self._waiting += 1
+        loop = asyncio.get_running_loop()
+        work.add_done_callback(lambda work: _tell(loop, self._done, work))
+        return await asyncio.wrap_future(work)  # cancelled with its client: then a check that waits is never begun
+
+    def _done(self) -> None:
+        self._waiting -= 1
+
+    # --- what changes --------------------------------------------------------------------------------------------
+
+    def renew(self, grant: Grant, address: str) -> Grant:
+        """What a session that was let in may do now. Raises Refused that says why it may not stay."""
+        return Grant(self._renew_user(grant.user), self._renew_key(grant.key, address))
+
+    def _renew_user(self, old: User | None) -> User | None:
+        if self._users is None:
+            return None
+        user = self._users.get(old.name) if old is not None else None
+        if user is None or old is None:
+            raise Refused("auth", "the server has no such user any more" if old else "the server wants a login now")
+        if user.secret != old.secret:
+            raise Refused("auth", "the password of this user was changed at the server")
+        return user
+
+    def _renew_key(self, old: ClientKey | None, address: str) -> ClientKey | None:
+        if self._keys is None:
+            return None
+        key = self._keys.get(old.public) if old is not None else None
+        if key is None:
+            raise Refused("auth", "the server does not authorize this key any more" if old else NO_KEY)
+        if not key.comes_from(address):
+            raise Refused("auth", f"this key may not be used from {address} any more")
+        return key
+
+    async def reconfigure(self, settings: Settings) -> None:
+        """Other files, or the same ones that may have changed. Broken ones change nothing, and are logged."""
+        self._settings = settings
+        self._watch = Watch(*_paths(settings))
+        await self._reread()
+
+    async def follow(self, told: Callable[[], None]) -> None:
+        """Call `told` behind each change of the files; never returns."""
+        while True:
+            await self._watch.changed()
+            if await self._reread():
+                told()
+
+    async def _reread(self) -> bool:
+        try:
+            # In a thread: tens of thousands of users take a second.
+            users, keys = await asyncio.get_running_loop().run_in_executor(None, _load, self._settings)
+        except UsageError as error:
+            log.error("%s; who may come in stays as it was", error)
+            return False
+        self._users, self._keys = users, keys
+        counts = [f"{len(roll)} {name}" for roll, name in ((users, "users"), (keys, "client keys")) if roll is not None]
+        log.info("Who may come in was read again: %s", ", ".join(counts) or "everybody")
+        for text in self.warnings():
+            log.warning("%s", text)
+        return True
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def quoted(text: str) -> str:
+    """A name that a client chose, for a log line in which no other text can be mistaken for it, nor it for another."""
+    cut = text[:64].replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{cut}'"
+
+
+def _paths(settings: Settings) -> list[str]:
+    return [path for path in (settings.authfile, settings.authorized_keys) if path is not None]
+
+
+def _load(settings: Settings) -> tuple[Users | None, AuthorizedKeys | None]:
+    return load_users(settings.auth, settings.authfile), load_keys(settings.authorized_keys)
+
+
+def _tell(loop: asyncio.AbstractEventLoop, call: Callable[[], None], _: "Future[bool]") -> None:
+    """From a thread; the loop may be gone."""
+    try:
+        loop.call_soon_threadsafe(call)
+    except RuntimeError:
+        log.debug("a login was checked when the server had ended")
