@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from rport.server.front import RportHttp
 from rport.server.gate import Gate
+from rport.server.rules import Rules
 from rport.websocket import HEAD_MAX, HEADERS_MAX, SUBPROTOCOL, UpgradeResponse, new_key, upgrade_request
 from tests.support.door import PATIENCE, Door, open_door, read_head
 from tests.support.programs import read_all
@@ -477,3 +479,117 @@ def test_nothing_stays_open(door: Door) -> None:
             arrival.leave()
             arrival.channel.sock.close()
     until(lambda: descriptors() <= before)
+
+
+# --- behind proxies that are trusted ---------------------------------------------------------------------------------
+
+TRUSTING = Rules(trusted=(ip_network("127.0.0.1"),))
+LINE = b"PROXY TCP4 192.0.2.1 10.0.0.1 4711 80\r\n"
+
+
+@pytest.fixture(scope="module")
+def trusting(loop: str) -> Iterator[Door]:
+    with open_door(whose, loop, rules=TRUSTING) as door:
+        yield door
+    assert door.gate.inside == 0
+
+
+async def whose(scope: Any, receive: Any, send: Any) -> None:
+    """Answers with the client as the application sees it."""
+    await app({"path": repr(scope["client"])}, receive, send)
+
+
+def peer_of(door: Door, data: bytes) -> tuple[str, int]:
+    with door.connect() as sock:
+        sock.sendall(data)
+        assert read_head(sock).startswith(b"HTTP/1.1 101 ")
+        arrival = door.arrival()
+        arrival.leave()
+        arrival.channel.close()
+        return arrival.peer
+
+
+def test_a_forwarded_address_is_the_peer(trusting: Door) -> None:
+    assert peer_of(trusting, request(X_Forwarded_For="203.0.113.5, 192.0.2.1")) == ("192.0.2.1", 0)
+    assert peer_of(trusting, request(Forwarded='for="[2001:db8::1]:99"')) == ("2001:db8::1", 99)
+    assert peer_of(trusting, request())[0] == "127.0.0.1"
+
+
+def test_a_preamble_s_address_is_the_peer(trusting: Door) -> None:
+    assert peer_of(trusting, LINE + request()) == ("192.0.2.1", 4711)
+    assert peer_of(trusting, LINE + request(X_Forwarded_For="198.51.100.7")) == ("192.0.2.1", 4711)
+
+
+def test_a_preamble_may_come_in_any_two_parts(loop: str) -> None:
+    whole = LINE + request()
+    with open_door(app, loop, Gate(1000, 1000), rules=TRUSTING) as door:
+        for cut in range(1, len(LINE) + 5):
+            with door.connect() as sock:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                sock.sendall(whole[:cut])
+                sock.sendall(whole[cut:])
+                assert read_head(sock).startswith(b"HTTP/1.1 101 ")
+                arrival = door.arrival()
+                assert arrival.peer == ("192.0.2.1", 4711)
+                arrival.leave()
+                arrival.channel.close()
+
+
+def test_strangers_are_not_believed(door: Door) -> None:
+    fields = {"X_Forwarded_For": "192.0.2.1", "Forwarded": "for=192.0.2.2"}
+    assert peer_of(door, request(**fields))[0] == "127.0.0.1"
+    assert refused(door, LINE + request()).startswith(b"HTTP/1.1 400 ")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"PROXY nonsense\r\n" + PLAIN,
+        request(X_Forwarded_For="nonsense"),
+        request(Forwarded="nonsense"),
+        request(X_Forwarded_For="192.0.2.1", Forwarded="for=192.0.2.2"),
+    ],
+)
+def test_a_client_that_cannot_be_told_is_turned_away(trusting: Door, data: bytes) -> None:
+    assert refused(trusting, data).startswith(b"HTTP/1.1 400 ")
+
+
+def test_a_preamble_has_the_time_of_the_head(loop: str) -> None:
+    with open_door(app, loop, timeout=0.2, rules=TRUSTING) as door:
+        assert refused(door, LINE[:-1]).startswith(b"HTTP/1.1 408 ")
+
+
+def test_what_came_through_a_relay_is_nobody_s_own_machine(trusting: Door) -> None:
+    for data, client in ((PLAIN, b"('127.0.0.1', "), (LINE + PLAIN, b"None"), (b"PROXY UNKNOWN\r\n" + PLAIN, b"None")):
+        with trusting.connect() as sock:
+            sock.sendall(data)
+            read_head(sock)
+            assert receive(sock, len(client)) == client
+
+
+def test_each_client_of_a_trusted_proxy_counts_by_itself(loop: str) -> None:
+    gate = Gate(9, 1)
+    with open_door(app, loop, gate, rules=TRUSTING) as door, contextlib.ExitStack() as stack:
+        for number in range(3):
+            sock = stack.enter_context(door.connect())
+            sock.sendall(request(X_Forwarded_For=f"192.0.2.{number}"))
+            assert read_head(sock).startswith(b"HTTP/1.1 101 ")
+        for data in (request(X_Forwarded_For="192.0.2.1"), b"PROXY TCP4 192.0.2.1 10.0.0.1 1 1\r\n" + request()):
+            with door.connect() as sock:
+                sock.sendall(data)
+                assert read_all(sock).startswith(b"HTTP/1.1 503 ")
+        until(lambda: gate.inside == 3)
+        for _ in range(3):
+            arrival = door.arrival()
+            arrival.leave()
+            arrival.channel.close()
+        assert gate.inside == 0
+
+
+def test_a_reload_holds_for_the_connections_that_follow(loop: str) -> None:
+    rules = Rules()
+    asks = request(X_Forwarded_For="192.0.2.1")
+    with open_door(app, loop, rules=rules) as door:
+        assert peer_of(door, asks)[0] == "127.0.0.1"
+        rules.trusted = TRUSTING.trusted
+        assert peer_of(door, asks)[0] == "192.0.2.1"

@@ -111,6 +111,14 @@ def test_the_gate_bounds_all_sources_together() -> None:
     assert gate.enter("192.0.2.3")
 
 
+def test_many_may_come_from_a_shared_address() -> None:
+    gate = Gate(4, 2)
+    assert [gate.enter("10.0.0.1", shared=True) for _ in range(5)] == [True] * 4 + [False]
+    for _ in range(4):
+        gate.leave("10.0.0.1")
+    assert gate.inside == 0
+
+
 def test_nobody_leaves_who_is_not_inside() -> None:
     gate = Gate()
     with pytest.raises(KeyError):

@@ -58,7 +58,7 @@ async def serve(sock: socket.socket, pair: keys.KeyPair, settings: Settings, wor
     service = Service(pair, sock.getsockname()[1], settings)
     config = uvicorn.Config(
         create_app(service),
-        http=make_protocol(service.on_arrival),
+        http=make_protocol(service.on_arrival, rules=service.rules),
         ws="none",
         lifespan="off",
         log_config=None,

@@ -19,7 +19,9 @@ from httptools import HttpParserError, HttpParserUpgrade
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from rport.channel import Channel
+from rport.server.caller import Caller
 from rport.server.gate import ADMISSION_TIMEOUT, Gate
+from rport.server.rules import Rules
 from rport.server.upgrade import Arrival, Refusal, names_websocket, wants_websocket, websocket_key
 from rport.websocket import HEAD_MAX, HEADERS_MAX, upgrade_response
 
@@ -38,10 +40,16 @@ class _Part(enum.Enum):
     BODY = enum.auto()
 
 
-def make_protocol(on_arrival: OnArrival, gate: Gate | None = None, timeout: float = ADMISSION_TIMEOUT) -> type[Any]:
+def make_protocol(
+    on_arrival: OnArrival, gate: Gate | None = None, timeout: float = ADMISSION_TIMEOUT, rules: Rules | None = None
+) -> type[Any]:
     """uvicorn's `http=` class whose tunnels go to `on_arrival`. `timeout` in seconds."""
-    gate = Gate() if gate is None else gate
-    members = {"on_arrival": staticmethod(on_arrival), "gate": gate, "admission_timeout": timeout}
+    members = {
+        "on_arrival": staticmethod(on_arrival),
+        "gate": Gate() if gate is None else gate,
+        "admission_timeout": timeout,
+        "rules": Rules() if rules is None else rules,
+    }
     return type("FrontDoor", (RportHttp,), members)
 
 
@@ -51,10 +59,11 @@ class RportHttp(HttpToolsProtocol):
     on_arrival: OnArrival
     gate: Gate
     admission_timeout: float
+    rules: Rules
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._peer = self.client or ("unknown", 0)
+        self._caller = Caller(self.client or ("unknown", 0), self.rules.trusted)
         self._part = _Part.IDLE
         self._head_size = 0  # bytes of this head that the parser has reported
         self._received = 0  # bytes since the request before, not counting the chunk that ended it
@@ -62,11 +71,12 @@ class RportHttp(HttpToolsProtocol):
         self._deaf = False  # whatever comes now is not for uvicorn
         self._taken = False
         self._timer: asyncio.TimerHandle | None = None
-        self._counted = self.gate.enter(self._peer[0])
-        if self._counted:
+        self._counted = ""  # the address that this connection counts for at the gate
+        try:
+            self._enter()
             self._start_timer()
-        else:
-            self._refuse(Refusal(503, CROWDED))
+        except Refusal as refusal:
+            self._refuse(refusal)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
@@ -74,11 +84,21 @@ class RportHttp(HttpToolsProtocol):
             self._leave()
         super().connection_lost(exc)
 
+    def _enter(self) -> None:
+        """Count at the gate, for whom this connection is now. Raises Refusal."""
+        address = self._caller.peer[0]
+        if self._counted == address:
+            return
+        self._leave()
+        if not self.gate.enter(address, shared=self._caller.trusted and address == self._caller.origin[0]):
+            raise Refusal(503, CROWDED)
+        self._counted = address
+
     def _leave(self) -> None:
         """Count no longer at the gate. Idempotent."""
         if self._counted:
-            self._counted = False
-            self.gate.leave(self._peer[0])
+            self.gate.leave(self._counted)
+            self._counted = ""
 
     # --- bytes in ------------------------------------------------------------------------------------------------
 
@@ -86,8 +106,9 @@ class RportHttp(HttpToolsProtocol):
         if self._deaf:
             return
         self._unset_keepalive_if_required()
-        self._received += len(data)
         try:
+            data = self._strip(data)
+            self._received += len(data)
             self.parser.feed_data(data)
             self._bound_head()
         except HttpParserUpgrade as upgrade:
@@ -97,6 +118,17 @@ class RportHttp(HttpToolsProtocol):
             self._refuse(cause if isinstance(cause, Refusal) else Refusal(400, "this is not HTTP as it is spoken here"))
         except Refusal as refusal:
             self._refuse(refusal)
+
+    def _strip(self, data: bytes) -> bytes:
+        """What is HTTP of these bytes."""
+        if not self._caller.undecided:
+            return data
+        try:
+            data = self._caller.strip(data)
+        except ValueError as error:
+            raise Refusal(400, str(error)) from None
+        self._enter()
+        return data
 
     def _bound_head(self) -> None:
         """A head without an end, and one without haste. The parser reports a header only when it is whole."""
@@ -130,6 +162,8 @@ class RportHttp(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._count(len(name) + len(value) + 4)  # a colon, a space and the line's end
+        if self._part is _Part.BODY:
+            return  # a trailer, which must not become a header that nothing here has looked at
         super().on_header(name, value)
         if len(self.headers) > HEADERS_MAX:
             raise Refusal(431, f"the request has more than {HEADERS_MAX} headers")
@@ -137,11 +171,21 @@ class RportHttp(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._part = _Part.BODY
         self._stop_timer()
+        self._identify()
         if wants_websocket(self.headers):
             self._check_upgrade()
         else:
             self._leave()
         super().on_headers_complete()
+
+    def _identify(self) -> None:
+        try:
+            self._caller.identify(self.headers)
+        except ValueError as error:
+            log.warning("%s: what this trusted proxy says of its client: %s", self._caller.peer[0], error)
+            raise Refusal(400, "what the reverse proxy says of its client cannot be read") from None
+        if self._caller.relayed:
+            self.scope["client"] = None  # the API must not take a proxy on this machine for a caller on it
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
@@ -164,10 +208,7 @@ class RportHttp(HttpToolsProtocol):
         self._key = websocket_key(
             self.parser.get_method(), self.parser.get_http_version(), self.headers, self.parser.should_upgrade()
         )
-        if not self._counted:  # it was let in for a request before this one
-            self._counted = self.gate.enter(self._peer[0])
-            if not self._counted:
-                raise Refusal(503, CROWDED)
+        self._enter()  # again, if it was let in for a request before this one, or as another
         if self.scheme == "https":  # a descriptor is not the whole connection there
             raise Refusal(501, "a tunnel inside this server's own TLS is not supported yet")
 
@@ -193,7 +234,7 @@ class RportHttp(HttpToolsProtocol):
         with contextlib.suppress(OSError):
             sent = sock.send(answer)
         if sent == len(answer):
-            self.on_arrival(Arrival(Channel(sock), early, self._peer, self._deadline, self._leave))
+            self.on_arrival(Arrival(Channel(sock), early, self._caller.peer, self._deadline, self._leave))
         else:  # gone, or its window is closed to the very first bytes
             sock.close()
             self._leave()
@@ -216,7 +257,7 @@ class RportHttp(HttpToolsProtocol):
         """Say why and close. A request before this one gets its own answer instead, and the connection ends with it."""
         self._deaf = True
         self._stop_timer()
-        log.info("%s: refused: %s", self._peer[0], refusal.text)
+        log.info("%s: refused: %s", self._caller.peer[0], refusal.text)
         if self._pending() and not self.cycle.more_body:
             self.cycle.keep_alive = False
             return

@@ -15,11 +15,12 @@ class Gate:
         self._counts: dict[str, int] = {}
         self.inside = 0
 
-    def enter(self, address: str) -> bool:
-        """False, and nothing counted, when one more would be too many."""
+    def enter(self, address: str, *, shared: bool = False) -> bool:
+        """False, and nothing counted, when one more would be too many. `shared`: many come from there, as from a
+        reverse proxy, so that only the total counts."""
         source = source_of(address)
         count = self._counts.get(source, 0)
-        if self.inside >= self._max_total or count >= self._max_per_source:
+        if self.inside >= self._max_total or (count >= self._max_per_source and not shared):
             return False
         self._counts[source] = count + 1
         self.inside += 1

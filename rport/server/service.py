@@ -16,6 +16,7 @@ from rport.remote import Remote
 from rport.server import registry
 from rport.server.errors import SessionNotFound
 from rport.server.gate import ADMISSION_TIMEOUT
+from rport.server.rules import Rules
 from rport.server.session import ServerSession
 from rport.server.settings import Settings
 from rport.server.upgrade import Arrival
@@ -35,6 +36,7 @@ class Service:
         self.key = key
         self.port = port
         self.settings = settings
+        self.rules = Rules(settings.trusted_proxy)
         self.registry = registry.Registry()
         self.draining = False
         self.pump = Pump(asyncio.get_running_loop())
@@ -46,6 +48,7 @@ class Service:
     def reconfigure(self, settings: Settings) -> None:
         """New settings, of which the options that cannot change while it runs are as they were."""
         self.settings = settings
+        self.rules.trusted = settings.trusted_proxy
 
     # --- the way in ----------------------------------------------------------------------------------------------
 

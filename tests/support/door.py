@@ -14,6 +14,7 @@ import uvloop
 
 from rport.server.front import make_protocol
 from rport.server.gate import Gate
+from rport.server.rules import Rules
 from rport.server.upgrade import Arrival
 
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
@@ -43,11 +44,13 @@ class Door:
 
 
 @contextlib.contextmanager
-def open_door(app: Any, loop: str, gate: Gate | None = None, timeout: float = PATIENCE) -> Iterator[Door]:
+def open_door(
+    app: Any, loop: str, gate: Gate | None = None, timeout: float = PATIENCE, rules: Rules | None = None
+) -> Iterator[Door]:
     """Serve `app` and take tunnels until the block ends."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=512)
     door = Door(listener.getsockname()[1], gate or Gate())
-    protocol = make_protocol(door.on_arrival, door.gate, timeout)
+    protocol = make_protocol(door.on_arrival, door.gate, timeout, rules)
     config = uvicorn.Config(app, http=protocol, ws="none", lifespan="off", log_config=None, timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
 

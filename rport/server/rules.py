@@ -1,0 +1,13 @@
+"""What the front door goes by and a reload may change."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rport.server.forwarded import Network
+
+
+@dataclass
+class Rules:
+    """One object for the life of the server: what is changed in it holds for the connections that come after."""
+
+    trusted: Sequence[Network] = ()  # reverse proxies whose word on their clients is taken
