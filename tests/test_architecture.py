@@ -21,6 +21,7 @@ SANS_IO = {
     "handshake",
     "websocket",
     "logs",
+    "sinks",
     "login",
     "options",
 }

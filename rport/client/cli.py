@@ -24,21 +24,28 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         return commands.run(argv)
     words = TABLE.parser(__version__).parse(argv)
-    from rport.client.settings import build  # here, so that --help answers at once
+    import logging  # here, so that --help answers at once
+
+    from rport import remote
 
     try:
-        settings = TABLE.load(words, build)
+        settings = _load(words)
         settings.address  # noqa: B018  raises when nobody gave one
     except UsageError as error:
         return complain("rport", error)
-    import logging
-
-    from rport import logs, remote
-
-    logs.start(settings.verbose)
     for hint in filter(None, map(remote.advice, words.remotes)):
         logging.getLogger("rport").warning("%s", hint)
     return run("rport", _serve(settings, words))
+
+
+def _load(words: Namespace) -> "Settings":
+    """What is configured now; the log goes where it says. Raises UsageError."""
+    from rport import logs
+    from rport.client.settings import build
+
+    settings = TABLE.load(words, build)
+    logs.start_as(settings)
+    return settings
 
 
 async def _serve(settings: "Settings", words: Namespace) -> None:
@@ -57,8 +64,7 @@ async def _serve(settings: "Settings", words: Namespace) -> None:
 
 def _reload(agent: "Agent", words: Namespace) -> None:
     """SIGHUP: what can change while the client runs is used from the next connection on; a wait for it ends now."""
-    from rport.client.settings import build
     from rport.config import reload
 
-    agent.settings = reload(TABLE, agent.settings, lambda: TABLE.load(words, build))
+    agent.settings = reload(TABLE, agent.settings, lambda: _load(words))
     agent.hurry()

@@ -36,8 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return commands.run(argv)
     words = TABLE.parser(__version__).parse(argv)
     try:
-        settings = TABLE.load(words, build)
-        logs.start(settings.verbose)
+        settings = _load(words)
         pair = _key_pair(settings)
         sock = ports.listen(settings.host, settings.port)
     except PortUnavailable as error:
@@ -45,6 +44,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UsageError as error:
         return complain("rportd", error)
     return run("rportd", serve(sock, pair, settings, words))
+
+
+def _load(words: Namespace) -> Settings:
+    """What is configured now; the log goes where it says. Raises UsageError."""
+    settings = TABLE.load(words, build)
+    logs.start_as(settings)
+    return settings
 
 
 def _key_pair(settings: Settings) -> keys.KeyPair:
@@ -102,4 +108,4 @@ async def _stop_on_signal(service: Service, server: Any) -> None:
 
 def _reload(service: Service, words: Namespace) -> None:
     """SIGHUP."""
-    service.reconfigure(reload(TABLE, service.settings, lambda: TABLE.load(words, build)))
+    service.reconfigure(reload(TABLE, service.settings, lambda: _load(words)))
