@@ -19,7 +19,7 @@ from rport.websocket import MessageReader
 
 KEEPALIVE = 25.0  # seconds between pings: below the shortest idle limits of NATs and proxies (30 s and up)
 PONG_TIMEOUT = 10.0  # seconds without a byte behind a ping: three lost retransmissions on a bad mobile link
-PING_PAUSE_MIN = 1.0  # seconds from one ping's check to the next ping
+PING_PAUSE_MIN = 0.1  # seconds between pings at the least, whatever a user asks for
 
 TUNNEL_MAX = 2**32 - 1  # the highest number of a tunnel: 32 bits in an OPEN
 
@@ -70,20 +70,25 @@ class Session:
         self._timer = loop.call_at(due, call, interval, due)
 
     def _ping(self, interval: float, due: float) -> None:
-        if not self.link.alive:
-            return
-        self.link.ping()
         self._asked = time.monotonic()
-        self._after(PONG_TIMEOUT, self._check, interval)
+        self._ask(interval)
+
+    def _ask(self, interval: float) -> None:
+        if self.link.alive:
+            self.link.ping()
+            self._after(_patience(interval), self._check, interval)
 
     def _check(self, interval: float, due: float) -> None:
         if not self.link.alive:
             return
         late = asyncio.get_running_loop().time() - due
-        if self.link.silence() < time.monotonic() - self._asked:  # something came since the ping
-            self._after(max(interval - PONG_TIMEOUT, PING_PAUSE_MIN), self._ping, interval)
+        waited = time.monotonic() - self._asked
+        if self.link.silence() < waited:  # something came since the ping
+            self._after(max(interval - _patience(interval), 0), self._ping, interval)
         elif late > 1.0:  # this process slept: what came meanwhile has not been looked at, so ask again
             self._ping(interval, due)
+        elif waited < PONG_TIMEOUT - _patience(interval) / 2:  # it is too early; the two clocks differ a little
+            self._ask(interval)
         else:
             self.link.abort(LinkLost(f"the connection went silent: nothing came within {PONG_TIMEOUT:g} s of a ping"))
 
@@ -127,6 +132,11 @@ class Session:
         if self._timer is not None:
             self._timer.cancel()
         self.ended.set()
+
+
+def _patience(interval: float) -> float:
+    """Seconds from a ping to the look at what came of it."""
+    return min(max(interval, PING_PAUSE_MIN), PONG_TIMEOUT)
 
 
 async def read_message(channel: Channel, reader: MessageReader) -> bytes:

@@ -62,6 +62,21 @@ def test_a_session_whose_pings_are_answered_stays() -> None:
     run(body)
 
 
+def test_pings_come_as_often_as_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where that is more often than silence is looked for."""
+    monkeypatch.setattr(upkeep, "PONG_TIMEOUT", 3600.0)
+
+    async def body(session: Session, peer: WirePeer) -> None:
+        session.start_keepalive(0.05)
+        token = (await asyncio.to_thread(peer.wait_for, PING))[2]
+        await asyncio.to_thread(peer.send, frame(0, PONG, token))
+        for _ in range(3):
+            await asyncio.to_thread(peer.wait_for, PING)
+        assert session.link.alive
+
+    run(body)
+
+
 def test_a_silent_peer_is_noticed() -> None:
     async def body(session: Session, peer: WirePeer) -> None:
         session.start_keepalive(0.05)
