@@ -33,7 +33,7 @@ LAYERS = [
     {"_mux"},
     {"_pump"},
     SANS_IO,
-    {"channel", "link", "cli", "config"},
+    {"channel", "link", "cli", "config", "notify", "privileges", "service"},
     {"client", "server"},
 ]
 SERVER_ONLY = {"fastapi", "starlette", "uvicorn", "pydantic", "httptools", "sqlalchemy"}

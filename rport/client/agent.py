@@ -5,7 +5,7 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any
 
@@ -245,6 +245,8 @@ class Agent:
         self.settings = settings
         self.identity = os.urandom(32).hex()
         self.session: ClientSession | None = None
+        self.status = f"Connecting to {settings.address}"  # a line for whoever asks how it goes
+        self.on_change: Callable[[], None] = lambda: None  # `status` is another
         self._picked: dict[int, int] = {}
         self._ciphers = preferred_ciphers()
         self._resolver = Resolver()
@@ -262,6 +264,10 @@ class Agent:
         """End the wait before the next try (SIGHUP)."""
         self._hurry.set()
 
+    def _now(self, status: str) -> None:
+        self.status = status
+        self.on_change()
+
     async def run(self) -> None:
         """Returns after stop(); raises the RportError that is final."""
         pump = Pump(asyncio.get_running_loop())
@@ -278,6 +284,7 @@ class Agent:
         finally:
             if self.session is not None:
                 log.info("Stopping")
+                self._now("Stopping")
                 self.session.link.finish_session(CLOSE_OK, "the client stops")
                 await self.session.ended.wait()
             pump.close()
@@ -332,6 +339,7 @@ class Agent:
             session.link.finish_session(CLOSE_OK)
             raise
         log.info("Connected (Latency %.1fms)", latency * 1000)
+        self._now(f"Connected to {address}")
         return session
 
     def _check_fingerprint(self, public: bytes) -> None:
@@ -375,6 +383,7 @@ class Agent:
         if error is not None:
             log.warning("%s", error)
         log.info("Retrying in %s...", f"{delay * 1000:.0f}ms" if delay < 1 else f"{delay:.1f}s")
+        self._now(f"Not connected, trying again: {error or self._ending}")
         self._hurry.clear()
         if self._stop.is_set():
             return

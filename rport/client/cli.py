@@ -13,6 +13,7 @@ from rport.errors import UsageError
 if TYPE_CHECKING:
     from rport.client.agent import Agent
     from rport.client.settings import Settings
+    from rport.notify import Supervisor
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -27,10 +28,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     import logging  # here, so that --help answers at once
 
     from rport import remote
+    from rport.privileges import check_root
 
     try:
         settings = _load(words)
         settings.address  # noqa: B018  raises when nobody gave one
+        check_root("rport", settings.allow_root)
     except UsageError as error:
         return complain("rport", error)
     for hint in filter(None, map(remote.advice, words.remotes)):
@@ -53,18 +56,34 @@ async def _serve(settings: "Settings", words: Namespace) -> None:
     import signal
 
     from rport.client.agent import Agent
+    from rport.notify import Supervisor
 
     agent = Agent(settings)
+    supervisor = Supervisor(lambda: agent.status)
+    agent.on_change = supervisor.changed
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, agent.stop)
-    loop.add_signal_handler(signal.SIGHUP, _reload, agent, words)
-    await agent.run()
+        loop.add_signal_handler(number, _stop, agent, supervisor)
+    loop.add_signal_handler(signal.SIGHUP, _reload, agent, supervisor, words)
+    # Ready to try: the server or the network may be away for hours, and neither the start of the machine nor a manager
+    # that waits for a while only shall depend on them.
+    supervisor.ready()
+    try:
+        await agent.run()
+    finally:
+        supervisor.close()
 
 
-def _reload(agent: "Agent", words: Namespace) -> None:
+def _stop(agent: "Agent", supervisor: "Supervisor") -> None:
+    supervisor.stopping()
+    agent.stop()
+
+
+def _reload(agent: "Agent", supervisor: "Supervisor", words: Namespace) -> None:
     """SIGHUP: what can change while the client runs is used from the next connection on; a wait for it ends now."""
     from rport.config import reload
 
+    supervisor.reloading()
     agent.settings = reload(TABLE, agent.settings, lambda: _load(words))
     agent.hurry()
+    supervisor.ready()

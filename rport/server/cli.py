@@ -17,14 +17,18 @@ from rport import __version__, keys, logs
 from rport.cli import complain, run
 from rport.config import reload
 from rport.errors import UsageError
+from rport.notify import Supervisor
+from rport.privileges import check_root
 from rport.remote import host_port
-from rport.server import commands, ports
+from rport.server import activation, commands, ports
 from rport.server.api import create_app
 from rport.server.errors import PortUnavailable
 from rport.server.front import make_protocol
 from rport.server.options import TABLE
 from rport.server.service import Service
 from rport.server.settings import Settings, build
+
+ACCEPTED_TIME = 2.0  # seconds that whoever was accepted before a stop gets to send a request: a few round trips
 
 log = logging.getLogger("rport")
 
@@ -37,13 +41,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = TABLE.parser(__version__).parse(argv)
     try:
         settings = _load(words)
+        socks = activation.inherited()
         pair = _key_pair(settings)
-        sock = ports.listen(settings.host, settings.port)
+        lasting = bool(socks)
+        if not socks:
+            socks = [ports.listen(settings.host, settings.port)]
+        check_root("rportd", settings.allow_root)
     except PortUnavailable as error:
         return complain("rportd", UsageError(f"{error}; choose another with --port or --host"))
     except UsageError as error:
         return complain("rportd", error)
-    return run("rportd", serve(sock, pair, settings, words))
+    return run("rportd", serve(socks, lasting, pair, settings, words))
 
 
 def _load(words: Namespace) -> Settings:
@@ -59,9 +67,15 @@ def _key_pair(settings: Settings) -> keys.KeyPair:
     return keys.from_seed(settings.key)
 
 
-async def serve(sock: socket.socket, pair: keys.KeyPair, settings: Settings, words: Namespace) -> None:
-    """Run until SIGTERM or SIGINT; a second one stops at once."""
-    service = Service(pair, sock.getsockname()[1], settings)
+async def serve(
+    socks: list[socket.socket], lasting: bool, pair: keys.KeyPair, settings: Settings, words: Namespace
+) -> None:
+    """Run until SIGTERM or SIGINT; a second one stops at once. `lasting`: the sockets are there after this process."""
+    where = [sock.getsockname()[:2] for sock in socks]
+    service = Service(pair, where[0][1], settings)
+    service.ports.update(port for _, port in where)
+    supervisor = Supervisor(service.describe)
+    service.on_change = supervisor.changed
     config = uvicorn.Config(
         create_app(service),
         http=make_protocol(service.on_arrival, rules=service.rules),
@@ -79,16 +93,21 @@ async def serve(sock: socket.socket, pair: keys.KeyPair, settings: Settings, wor
     log.info("Fingerprint %s", keys.fingerprint(pair.public))
     if settings.auth is None:
         log.warning("No login configured: every client is let in; set one with --auth or RPORT_AUTH")
-    log.info("Listening on %s...", host_port(*sock.getsockname()[:2]))
-    stopping = asyncio.get_running_loop().create_task(_stop_on_signal(service, server))
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _reload, service, words)
+    for host, port in where:
+        log.info("Listening on %s...", host_port(host, port))
+    if lasting and (settings.host, settings.port) not in where:
+        log.info("The service manager opened what is listened on; --host and --port do not count")
+    stopping = asyncio.get_running_loop().create_task(_stop_on_signal(service, server, supervisor, lasting))
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _reload, service, supervisor, words)
+    supervisor.ready()  # the kernel takes connections already
     try:
-        await server.serve(sockets=[sock])
+        await server.serve(sockets=socks)
     finally:
         stopping.cancel()
+        supervisor.close()
 
 
-async def _stop_on_signal(service: Service, server: Any) -> None:
+async def _stop_on_signal(service: Service, server: Any, supervisor: Supervisor, lasting: bool) -> None:
     loop = asyncio.get_running_loop()
     first, second = asyncio.Event(), asyncio.Event()
 
@@ -99,13 +118,32 @@ async def _stop_on_signal(service: Service, server: Any) -> None:
         loop.add_signal_handler(number, on_signal)
     await first.wait()
     log.info("Stopping: waiting for carried connections to end; a second signal stops at once")
-    drain = loop.create_task(service.drain())
+    supervisor.stopping()
+    drain = loop.create_task(_drain(service, server, lasting))
     await asyncio.wait({drain, loop.create_task(second.wait())}, return_when=asyncio.FIRST_COMPLETED)
     server.force_exit = second.is_set()
     service.pump.close()
     server.should_exit = True
 
 
-def _reload(service: Service, words: Namespace) -> None:
+async def _drain(service: Service, server: Any, lasting: bool) -> None:
+    if lasting:  # who comes now waits for the next process, instead of hearing that this one goes
+        for listener in server.servers:
+            listener.close()
+        await _hear_out(server)
+    await service.drain()
+
+
+async def _hear_out(server: Any) -> None:
+    """Nobody is accepted any more; who was, just now, has a request on the way and shall have its answer."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + ACCEPTED_TIME
+    while loop.time() < deadline and any(connection.awaited() for connection in server.server_state.connections):
+        await asyncio.sleep(0.01)
+
+
+def _reload(service: Service, supervisor: Supervisor, words: Namespace) -> None:
     """SIGHUP."""
+    supervisor.reloading()
     service.reconfigure(reload(TABLE, service.settings, lambda: _load(words)))
+    supervisor.ready()

@@ -94,6 +94,10 @@ class RportHttp(HttpToolsProtocol):
             raise Refusal(503, CROWDED)
         self._counted = address
 
+    def awaited(self) -> bool:
+        """Its request is on the way: it has just come, or has sent a part."""
+        return self._timer is not None
+
     def _leave(self) -> None:
         """Count no longer at the gate. Idempotent."""
         if self._counted:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import logging
+from collections.abc import Callable
 
 from rport import __version__
 from rport._pump import Pump
@@ -28,16 +29,17 @@ log = logging.getLogger("rport")
 
 
 class Service:
-    """One per process, on `port`."""
+    """One per process, on `port`; `ports` are all that the process listens on itself."""
 
     version = __version__
 
     def __init__(self, key: KeyPair, port: int, settings: Settings) -> None:
         self.key = key
-        self.port = port
+        self.ports = {port}
         self.settings = settings
         self.rules = Rules(settings.trusted_proxy)
         self.registry = registry.Registry()
+        self.on_change: Callable[[], None] = lambda: None  # describe() may give something else
         self.draining = False
         self.pump = Pump(asyncio.get_running_loop())
         self._sessions: dict[str, ServerSession] = {}
@@ -96,11 +98,18 @@ class Service:
         assert session.entry is not None
         self._sessions[session.entry.id] = session
         self.registry.add(session.entry)
+        self.on_change()
 
     def dismiss(self, session: ServerSession) -> None:
         assert session.entry is not None
         self._sessions.pop(session.entry.id, None)
         self.registry.remove(session.entry.id)
+        self.on_change()
+
+    def describe(self) -> str:
+        """A line for whoever asks how it goes."""
+        count = len(self.registry)
+        return f"{'Stopping' if self.draining else 'Serving'}, {count} session{'' if count == 1 else 's'}"
 
     def by_identity(self, identity: str, user: str) -> ServerSession | None:
         """The session of the same client and login, whose place a new one takes."""

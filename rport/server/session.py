@@ -152,7 +152,7 @@ class ServerSession(Session):
         assert self.entry is not None
         if len(self.entry.tunnels) >= TUNNELS_MAX:
             raise PortUnavailable(f"this client has {TUNNELS_MAX} tunnels already")
-        if remote.lport == self.service.port:  # also where that is on another address: nobody shall pose as the API
+        if remote.lport in self.service.ports:  # also where that is on another address: nobody shall pose as the API
             raise PortUnavailable(f"port {remote.lport} is the server's own")
         holder = self.service.holder(remote.lhost, remote.lport) if remote.lport else None
         if holder is not None:

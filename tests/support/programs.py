@@ -34,7 +34,10 @@ def until(condition: Callable[[], Any], what: str, deadline: float = DEADLINE) -
 
 
 class Program:
-    """One process and the lines of its log. `wrap`: a command that ends by executing ours; `flags`: for Python."""
+    """One process and the lines of its log.
+
+    `wrap`: a command that ends by executing ours; `flags`: for Python; `pass_fds`: descriptors that it inherits.
+    """
 
     def __init__(
         self,
@@ -44,9 +47,11 @@ class Program:
         env: dict[str, str] | None = None,
         wrap: Sequence[str] = (),
         flags: Sequence[str] = (),
+        pass_fds: Sequence[int] = (),
     ) -> None:
         self.lines: list[str] = []
-        surroundings = {**os.environ, "RPORT_STATE_DIR": str(state), "RPORT_CONFIG": "none", **(env or {})}
+        defaults = {"RPORT_STATE_DIR": str(state), "RPORT_CONFIG": "none", "RPORT_ALLOW_ROOT": "yes"}
+        surroundings = {**os.environ, **defaults, **(env or {})}
         for name in ("AUTH", "RPORT_AUTH", "RPORT_KEY", "PORT", "HOST"):
             if not env or name not in env:
                 surroundings.pop(name, None)
@@ -57,6 +62,7 @@ class Program:
             stderr=subprocess.STDOUT,
             text=True,
             env=surroundings,
+            pass_fds=pass_fds,
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -127,10 +133,16 @@ class Server(Program):
     """rportd on a free port (or `port`) of the loopback."""
 
     def __init__(
-        self, state: Path, *argv: str, port: int = 0, env: dict[str, str] | None = None, wrap: Sequence[str] = ()
+        self,
+        state: Path,
+        *argv: str,
+        port: int = 0,
+        env: dict[str, str] | None = None,
+        wrap: Sequence[str] = (),
+        pass_fds: Sequence[int] = (),
     ) -> None:
         words = ("--host", "127.0.0.1", "-p", str(port), *argv)
-        super().__init__("rport.server", *words, state=state, env=env, wrap=wrap)
+        super().__init__("rport.server", *words, state=state, env=env, wrap=wrap, pass_fds=pass_fds)
         self.port = int(self.wait_for(r"Listening on 127\.0\.0\.1:(\d+)\.\.\.").group(1))
 
     @property
