@@ -86,3 +86,11 @@ def test_any_text_is_an_address_or_a_usage_error(text: str) -> None:
         return
     assert parse_address(f"http://{address.netloc}{address.path}") == address
     assert f"{address.netloc}{address.path}".isascii()
+
+
+@pytest.mark.parametrize(
+    ("text", "authority"),
+    [("h", "h:80"), ("[::1]:8080", "[::1]:8080"), ("[fe80::1%eth0]:8080", "[fe80::1]:8080")],
+)
+def test_the_host_field_has_no_zone(text: str, authority: str) -> None:
+    assert parse_address(text).authority == authority

@@ -28,6 +28,18 @@ def test_what_is_no_address_of_the_server_is_refused(host: str) -> None:
         ports.listen(host, 0)
 
 
+def test_the_wildcard_address_of_ipv6_is_two_things() -> None:
+    """A tunnel's leaves IPv4's to another; the server's own port takes both."""
+    with ports.listen("::", 0) as sock, ports.listen("0.0.0.0", sock.getsockname()[1]):
+        pass
+    with ports.listen("::", 0, dual=True) as sock:
+        port = sock.getsockname()[1]
+        for host in ("::1", "127.0.0.1"):
+            socket.create_connection((host, port), timeout=10).close()
+        with pytest.raises(PortUnavailable, match="in use"):
+            ports.listen("0.0.0.0", port)
+
+
 def test_a_server_without_ipv6_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     def without(*_: Any) -> Any:
         raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")

@@ -26,6 +26,11 @@ class Address:
     def netloc(self) -> str:
         return host_port(self.host, self.port)
 
+    @property
+    def authority(self) -> str:
+        """For the Host field: a zone has a meaning on this machine alone (RFC 6874, section 1)."""
+        return host_port(self.host.partition("%")[0], self.port)
+
     def __str__(self) -> str:
         return f"ws://{self.netloc}"
 

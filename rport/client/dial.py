@@ -78,7 +78,7 @@ async def _handshake(
 ) -> Dialled:
     address, key = settings.address, new_key()
     response = UpgradeResponse(key)
-    request = upgrade_request(settings.hostname or address.netloc, address.path, key, settings.header)
+    request = upgrade_request(settings.hostname or address.authority, address.path, key, settings.header)
     try:
         await channel.sendall(request)
         while not response.done:

@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         pair = _key_pair(settings)
         lasting = bool(socks)
         if not socks:
-            socks = [ports.listen(settings.host, settings.port)]
+            socks = [ports.listen(settings.host, settings.port, dual=True)]
         check_root("rportd", settings.allow_root)
     except PortUnavailable as error:
         return complain("rportd", UsageError(f"{error}; choose another with --port or --host"))

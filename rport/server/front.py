@@ -63,6 +63,8 @@ class RportHttp(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        if self.client is not None:
+            self.client = _unmapped(self.client[0]), self.client[1]
         self._caller = Caller(self.client or ("unknown", 0), self.rules.trusted)
         self._part = _Part.IDLE
         self._head_size = 0  # bytes of this head that the parser has reported
@@ -268,6 +270,11 @@ class RportHttp(HttpToolsProtocol):
         if not self._pending() or not self.cycle.response_started:
             self.transport.write(_answer(refusal))
         self.transport.close()
+
+
+def _unmapped(host: str) -> str:
+    """IPv4 that came in over IPv6 (RFC 4291, section 2.5.5.2) is IPv4 in logs, answers and counts."""
+    return host.removeprefix("::ffff:") if "." in host else host
 
 
 def _duplicate(raw: Any) -> socket.socket:

@@ -2,6 +2,7 @@
 
 import errno
 import socket
+from typing import Any
 
 from rport.remote import host_port, listen_address
 from rport.server.errors import PortUnavailable
@@ -9,8 +10,12 @@ from rport.server.errors import PortUnavailable
 BACKLOG = 1024  # visitors that wait for accept; the kernel caps it at somaxconn
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket; nobody accepts yet. Raises PortUnavailable with the reason in words."""
+def listen(host: str, port: int, *, dual: bool = False) -> socket.socket:
+    """A listening socket; nobody accepts yet. `dual`: on [::] it takes IPv4 as well, as one would expect of a server;
+    for tunnels [::] and 0.0.0.0 are two addresses, each with its own holder.
+
+    Raises PortUnavailable with the reason in words.
+    """
     where = host_port(host, port)
     try:
         address = listen_address(host)
@@ -26,14 +31,22 @@ def listen(host: str, port: int) -> socket.socket:
         raise PortUnavailable(f"cannot listen on {where}: {_reason(error, port)}") from None
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:  # [::] and 0.0.0.0 are two addresses, each with its own holder
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        sock.bind((str(address), port))
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not dual)
+        sock.bind(_sockaddr(str(address), port))
         sock.listen(BACKLOG)  # two sockets may be bound to one port with SO_REUSEADDR; only one may listen
     except OSError as error:
         sock.close()
         raise PortUnavailable(f"cannot listen on {where}: {_reason(error, port)}") from None
     return sock
+
+
+def _sockaddr(address: str, port: int) -> tuple[Any, ...]:
+    """With the number of its zone, which bind() does not look up. Raises OSError."""
+    try:
+        return socket.getaddrinfo(address, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)[0][4]
+    except socket.gaierror:
+        raise OSError(errno.EADDRNOTAVAIL, "no such zone") from None
 
 
 def _reason(error: OSError, port: int) -> str:

@@ -776,13 +776,26 @@ def suspended_client_comes_back(keep: Keep, state: Path) -> None:
     assert len(server.sessions()) == 1
 
 
+def full_unix_socket(keep: Keep, path: Path) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(path))
+    listener.listen(0)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            sock = keep(socket.socket(socket.AF_UNIX))
+            sock.setblocking(False)
+            sock.connect(str(path))
+    return listener
+
+
 def silent_target_is_given_up(keep: Keep, state: Path) -> None:
-    target, deaf = keep(Target(echo)), keep(Deaf())
+    """One that drops what asks to come in, and a Unix socket whose queue is full, at which the client tries on."""
+    target, deaf, full = keep(Target(echo)), keep(Deaf()), keep(full_unix_socket(keep, state / "full"))
     server = keep(Server(state))
-    remotes = (f"127.0.0.1:0:127.0.0.1:{deaf.port}", f"127.0.0.1:0:127.0.0.1:{target.port}")
-    client = keep(Client(server, *remotes, state=state))
+    targets = (f"127.0.0.1:{deaf.port}", f"127.0.0.1:{target.port}", f"unix:{full.getsockname()}")
+    client = keep(Client(server, *(f"127.0.0.1:0:{where}" for where in targets), state=state))
     dead, alive = client.tunnel_port(1), client.tunnel_port(2)
-    with visit(dead) as waiting, visit(alive) as steady:
+    with visit(dead) as waiting, visit(alive) as steady, visit(client.tunnel_port(3)) as queued:
         began = time.monotonic()
         until(deaf.dialling, "the client dials")
         rounds = 0
@@ -794,9 +807,11 @@ def silent_target_is_given_up(keep: Keep, state: Path) -> None:
         # not a moment before the limit; a round of the other tunnel has no limit of its own but 10 s
         assert time.monotonic() - began > 9.9
         assert rounds > 1
+        until(lambda: was_reset(queued), "the other is given up, too")
         ping(steady)
-    assert len(re.findall("cannot be reached", server.log)) == 1
+    assert len(re.findall("cannot be reached", server.log)) == 2
     server.wait_for(rf"WARNING .*127\.0\.0\.1:{deaf.port} cannot be reached: no answer in time")
+    server.wait_for(r"WARNING .*unix:\S+/full cannot be reached: its queue of connections is full")
     assert "Disconnected" not in client.log
 
 

@@ -133,14 +133,29 @@ def nginx(directory: Path, *, encrypted: bool) -> Daemon:
     port = free_port()
     cert, key = certificate(directory) if encrypted else (None, None)
     extra = f"ssl_certificate {cert}; ssl_certificate_key {key};" if encrypted else ""
+    server = f"listen 127.0.0.1:{port}{' ssl' if encrypted else ''}; {extra} return 200 hi;"
+    return nginx_with(directory, port, server)
+
+
+def nginx_with(directory: Path, port: int, *servers: str) -> Daemon:
+    """With these server blocks; one of them listens on `port`, on 127.0.0.1."""
+    blocks = "".join(f"server {{ {server} }}\n" for server in servers)
     paths = " ".join(f"{name}_temp_path {directory}/{name};" for name in ("proxy", "fastcgi", "uwsgi", "scgi"))
     config = directory / "nginx.conf"
     config.write_text(
         f"daemon off; master_process off; pid {directory}/nginx.pid; error_log /dev/null; events {{}}\n"
         f"http {{ access_log off; client_body_temp_path {directory}/body; {paths}\n"
-        f"server {{ listen 127.0.0.1:{port}{' ssl' if encrypted else ''}; {extra} return 200 hi; }} }}\n"
+        f"{blocks}}}\n"
     )
     return Daemon(port, tool("nginx"), "-e", "stderr", "-p", str(directory), "-c", str(config))
+
+
+def haproxy(directory: Path, port: int, *sections: str) -> Daemon:
+    """With these sections of a configuration; one of them listens on `port`, on 127.0.0.1."""
+    config = directory / "haproxy.cfg"
+    limits = "timeout connect 10s\n timeout client 60s\n timeout server 60s"
+    config.write_text("\n".join((f"defaults\n {limits}", *sections, "")))
+    return Daemon(port, tool("haproxy"), "-db", "-f", str(config))
 
 
 def sshd(directory: Path) -> Daemon:

@@ -130,27 +130,29 @@ class Program:
 
 
 class Server(Program):
-    """rportd on a free port (or `port`) of the loopback."""
+    """rportd on a free port (or `port`) of the loopback, or of `host`."""
 
     def __init__(
         self,
         state: Path,
         *argv: str,
+        host: str = "127.0.0.1",
         port: int = 0,
         env: dict[str, str] | None = None,
         wrap: Sequence[str] = (),
         pass_fds: Sequence[int] = (),
     ) -> None:
-        words = ("--host", "127.0.0.1", "-p", str(port), *argv)
+        words = ("--host", host, "-p", str(port), *argv)
         super().__init__("rport.server", *words, state=state, env=env, wrap=wrap, pass_fds=pass_fds)
-        self.port = int(self.wait_for(r"Listening on 127\.0\.0\.1:(\d+)\.\.\.").group(1))
+        self.port = int(self.wait_for(r"Listening on \S+:(\d+)\.\.\.").group(1))
 
     @property
     def fingerprint(self) -> str:
         return self.wait_for(r"Fingerprint ([0-9a-f:]+)").group(1)
 
-    def api(self, path: str, method: str = "GET", host: str | None = None) -> tuple[int, Any]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=15)
+    def api(self, path: str, method: str = "GET", host: str | None = None, at: str = "127.0.0.1") -> tuple[int, Any]:
+        """`host` is the field of that name; `at`, the address that is asked."""
+        connection = http.client.HTTPConnection(at, self.port, timeout=15)
         try:
             connection.request(method, path, headers={"Host": host} if host else {})
             answer = connection.getresponse()
@@ -175,9 +177,10 @@ class Client(Program):
         env: dict[str, str] | None = None,
         wrap: Sequence[str] = (),
         flags: Sequence[str] = (),
+        host: str = "127.0.0.1",
     ) -> None:
         port = server if isinstance(server, int) else server.port
-        super().__init__("rport.client", f"127.0.0.1:{port}", *argv, state=state, env=env, wrap=wrap, flags=flags)
+        super().__init__("rport.client", f"{host}:{port}", *argv, state=state, env=env, wrap=wrap, flags=flags)
         if wait:
             self.wait_for("Connected")
 
