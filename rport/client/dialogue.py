@@ -55,8 +55,9 @@ class _Inbox:
         self.data += came
 
     def take(self, size: int, sent: bytes = b"") -> Generator[bytes, bytes, bytes]:
-        """Just so many octets, when `sent` is out."""
+        """Just so many octets; those that answer `sent`, if there is something to send."""
         if sent:
+            self.check_empty()
             yield from self.more(sent)
         while len(self.data) < size:
             yield from self.more()
