@@ -31,7 +31,7 @@ async def reach_through(
             await _hold(talk_to(proxy, host, port), sock)
     except BaseException as error:
         sock.close()
-        if isinstance(error, TimeoutError):
+        if isinstance(error, TimeoutError):  # an OSError, too
             raise silence(what, program) from None
         if isinstance(error, ConnectError):
             raise ConnectError(f"{what}: {error}") from None

@@ -34,12 +34,23 @@ def free_port() -> int:
 
 
 def certificate(directory: Path) -> tuple[Path, Path]:
-    """A self-signed certificate and its key, to be thrown away with the directory."""
+    """A self-signed certificate of localhost and its key, to be thrown away with the directory."""
     cert, key = directory / "cert.pem", directory / "key.pem"
     subprocess.run(
         [
             *(tool("openssl"), "req", "-x509", "-nodes", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
-            *("-subj", "/CN=localhost", "-days", "1", "-keyout", str(key), "-out", str(cert)),
+            *(
+                "-subj",
+                "/CN=localhost",
+                "-addext",
+                "subjectAltName=DNS:localhost,IP:127.0.0.1",
+                "-days",
+                "1",
+                "-keyout",
+                str(key),
+                "-out",
+                str(cert),
+            ),
         ],
         check=True,
         capture_output=True,

@@ -210,8 +210,8 @@ class Target:
             self.accepted += 1
             self._sockets.append(sock)
             thread = threading.Thread(target=self._run, args=(sock,), daemon=True)
-            self._threads.append(thread)
             thread.start()
+            self._threads.append(thread)  # close() may join it from now on
 
     def _run(self, sock: socket.socket) -> None:
         with sock, contextlib.suppress(OSError):
