@@ -13,7 +13,7 @@ HELD_MAX = 1 << 22  # octets under way; beyond that nothing is read
 
 class Relay:
     """Carries connections from `self.port` to 127.0.0.1:`port`; `corrupt_at` counts octets towards the server, `delay`
-    is in seconds and each way.
+    is in seconds and each way, `source` the address that it comes from.
 
     A `listener` may have been made in another network namespace: the relay joins the two.
     """
@@ -24,10 +24,12 @@ class Relay:
         corrupt_at: int | None = None,
         listener: socket.socket | None = None,
         delay: float = 0.0,
+        source: str = "",
     ) -> None:
         self._to = port
         self._corrupt_at = corrupt_at
         self._delay = delay
+        self._source = (source, 0) if source else None
         self._running = threading.Event()
         self._running.set()
         self._listener = listener or socket.create_server(("127.0.0.1", 0), backlog=64)
@@ -40,7 +42,7 @@ class Relay:
         while not self._closed:
             try:
                 near, _ = self._listener.accept()
-                far = socket.create_connection(("127.0.0.1", self._to))
+                far = socket.create_connection(("127.0.0.1", self._to), source_address=self._source)
             except OSError:
                 continue
             self._pairs.append((near, far))

@@ -1,0 +1,160 @@
+"""nginx, HAProxy, Apache and Caddy before rportd, configured as docs/reverse-proxies.md says."""
+
+import hashlib
+import http.client
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rport.websocket import new_key, upgrade_request
+from tests.support.neighbours import free_port
+from tests.support.programs import Client, Server, Target, closing_all, echo, read_all, until
+from tests.support.relay import Relay
+from tests.support.reverse_proxies import NAME, PROXIES, ReverseProxy, Site, blocks
+
+Keep = Callable[[Any], Any]
+SIZE = 8 << 20
+ELSEWHERE = "127.0.3.1"  # where clients come from: another address than the proxy's
+PLAIN = [name for name, (_, _, encrypted) in PROXIES.items() if not encrypted]
+
+
+@dataclass
+class Setting:
+    """rportd with a proxy before it."""
+
+    name: str
+    server: Server
+    proxy: ReverseProxy
+    directory: Path
+
+    def client(self, keep: Keep, *argv: str) -> Client:
+        relay = keep(Relay(self.proxy.port, source=ELSEWHERE))
+        state = self.directory / "client"
+        return keep(Client(relay.port, "--hostname", NAME, *argv, state=state))  # type: ignore[no-any-return]
+
+
+def start(keep: Keep, name: str, directory: Path, idle: int = 60) -> Setting:
+    server = keep(Server(directory / "server", "--trusted-proxy", "127.0.0.1"))
+    make, number, _ = PROXIES[name]
+    proxy = keep(make(Site(directory, free_port(), server.port, idle=idle), number))
+    return Setting(name, server, proxy, directory)
+
+
+@pytest.fixture(scope="module", params=PLAIN)
+def setting(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setting]:
+    with closing_all() as keep:
+        yield start(keep, request.param, tmp_path_factory.mktemp(request.param))
+
+
+def visit(client: Client) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", client.tunnel_port()), timeout=20)
+
+
+def remote(target: Target) -> str:
+    return f"127.0.0.1:0:127.0.0.1:{target.port}"
+
+
+def test_every_configuration_of_the_page_is_used() -> None:
+    for language in ("nginx", "haproxy", "apache", "caddy"):
+        used = [number for name, (_, number, _) in PROXIES.items() if name.partition("-")[0] == language]
+        assert sorted(used) == [*range(len(blocks(language)))]
+
+
+def test_bytes_go_there_and_back(setting: Setting, keep: Keep) -> None:
+    client = setting.client(keep, remote(keep(Target(echo))))
+    data = os.urandom(SIZE)
+    with visit(client) as sock:
+        sender = threading.Thread(target=lambda: (sock.sendall(data), sock.shutdown(socket.SHUT_WR)))
+        sender.start()
+        got = read_all(sock)
+        sender.join()
+    assert hashlib.sha256(got).digest() == hashlib.sha256(data).digest()
+
+
+def test_sessions_show_the_client_s_address(setting: Setting, keep: Keep) -> None:
+    setting.client(keep, "-v")
+    until(lambda: any(session["address"].startswith(f"{ELSEWHERE}:") for session in setting.server.sessions()), "seen")
+
+
+def test_a_client_cannot_choose_its_address(setting: Setting) -> None:
+    before = setting.server.log.count(f"{ELSEWHERE}: refused: rport-v1")
+    fields = [("X-Forwarded-For", "192.0.2.66"), ("Forwarded", "for=192.0.2.66"), ("X-Real-IP", "192.0.2.66")]
+    asks = upgrade_request(NAME, "/", new_key(), fields).replace(b"rport-v2", b"rport-v1")
+    address = ("127.0.0.1", setting.proxy.port)
+    with socket.create_connection(address, timeout=20, source_address=(ELSEWHERE, 0)) as sock:
+        sock.sendall(asks)
+        assert b" 400 " in sock.recv(4096)
+    setting.server.wait_for(f"{ELSEWHERE}: refused: rport-v1", before + 1)
+    assert "192.0.2.66" not in setting.server.log
+
+
+@pytest.mark.parametrize("host", [NAME, "localhost", "127.0.0.1"])
+def test_the_api_is_not_reached_through_it(setting: Setting, host: str) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", setting.proxy.port, timeout=20)
+    connection.request("GET", "/api/v1/status", headers={"Host": host})
+    answer = connection.getresponse()
+    assert b"sessions_count" not in answer.read()
+    assert answer.status == 403 or (host != NAME and setting.name == "caddy")  # it knows no other host
+    connection.close()
+    assert setting.server.api("/api/v1/status")[0] == 200
+
+
+def test_what_waits_is_not_kept_on_disk(setting: Setting, keep: Keep) -> None:
+    go_on = threading.Event()
+
+    def slow(sock: socket.socket) -> None:
+        go_on.wait(20)
+        echo(sock)
+
+    client = setting.client(keep, remote(keep(Target(slow))))
+    data = os.urandom(1 << 20)
+    with visit(client) as sock:
+        sock.settimeout(0.5)
+        sent = 0
+        try:
+            while True:  # until nothing on the way takes more
+                sent += sock.send(data)
+        except TimeoutError:
+            assert sent < 256 << 20
+        assert setting.proxy.files() == []
+        go_on.set()
+        sock.settimeout(0.5)
+        try:
+            while True:
+                sock.send(data)
+        except TimeoutError:
+            assert setting.proxy.files() == []
+
+
+def test_a_reload_leaves_sessions_or_they_come_back(setting: Setting, keep: Keep) -> None:
+    client = setting.client(keep, remote(keep(Target(echo))))
+    with visit(client) as sock:
+        sock.sendall(b"before")
+        assert sock.recv(6) == b"before"
+        setting.proxy.reload()
+        if setting.name != "caddy":
+            sock.sendall(b"behind")
+            assert sock.recv(6) == b"behind"
+            assert client.log.count("Connected") == 1
+            return
+    client.wait_for("Connected", 2)
+    client.tunnel_port(2)
+    with socket.create_connection(("127.0.0.1", client.tunnel_port(2)), timeout=20) as sock:
+        sock.sendall(b"behind")
+        assert sock.recv(6) == b"behind"
+
+
+@pytest.mark.parametrize("name", [name for name in PLAIN if name != "caddy"])  # which has no such limit
+def test_pings_hold_a_quiet_session_through_idle_limits(name: str, keep: Keep, tmp_path: Path) -> None:
+    setting = start(keep, name, tmp_path, idle=1)
+    quiet = setting.client(keep, "--keepalive", "0")
+    held = setting.client(keep, "--keepalive", "300ms")
+    quiet.wait_for("Connected", 2)  # the limit is there: it has bitten
+    quiet.wait_for("Connected", 3)
+    assert held.log.count("Connected") == 1
