@@ -31,11 +31,11 @@ cdef extern from *:
     #ifndef TCP_NOTSENT_LOWAT
     #define TCP_NOTSENT_LOWAT 25
     #endif
-    static int rp_nonblocking(int fd) {
+    static inline int rp_nonblocking(int fd) {
         int flags = fcntl(fd, F_GETFL);
         return fcntl(fd, F_SETFL, flags | O_NONBLOCK) | fcntl(fd, F_SETFD, FD_CLOEXEC);
     }
-    static int rp_accept(int fd) {
+    static inline int rp_accept(int fd) {
     #if defined(__linux__)
         return accept4(fd, 0, 0, SOCK_NONBLOCK | SOCK_CLOEXEC);
     #else
@@ -44,15 +44,15 @@ cdef extern from *:
         return got;
     #endif
     }
-    static int rp_stream_socket(int family) {
+    static inline int rp_stream_socket(int family) {
         int fd = socket(family, SOCK_STREAM, 0);
         if (fd >= 0) rp_nonblocking(fd);
         return fd;
     }
-    static void rp_nodelay(int fd) { int one = 1; setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one); }
-    static void rp_notsent_lowat(int fd, int n) { setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &n, sizeof n); }
+    static inline void rp_nodelay(int fd) { int one = 1; setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one); }
+    static inline void rp_notsent_lowat(int fd, int n) { setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &n, sizeof n); }
     /* whether new connections pace what they send by timers */
-    static int rp_paces(void) {
+    static inline int rp_paces(void) {
         int yes = 0;
     #ifdef TCP_CONGESTION
         char name[16] = ""; socklen_t n = sizeof name;
@@ -64,7 +64,7 @@ cdef extern from *:
         return yes;
     }
     /* Within one machine there is nothing to pace for, and the timers cost a quarter of a bulk stream's whole cost. */
-    static void rp_unpace(int fd) {
+    static inline void rp_unpace(int fd) {
     #ifdef TCP_CONGESTION
         struct sockaddr_storage a; socklen_t n = sizeof a;
         struct sockaddr_in *v4 = (struct sockaddr_in *)&a;
@@ -77,7 +77,7 @@ cdef extern from *:
     }
     /* How long this thread runs before others on its processor get their turn, in ns; 0 = as the system has it. A short
        slice is also given sooner. Linux from 6.12 on; elsewhere nothing happens. */
-    static void rp_slice(uint64_t ns) {
+    static inline void rp_slice(uint64_t ns) {
     #if defined(__linux__) && defined(SYS_sched_setattr)
         struct {
             uint32_t size, policy; uint64_t flags; int32_t nice; uint32_t priority; uint64_t runtime, deadline, period;
@@ -87,25 +87,26 @@ cdef extern from *:
         (void)ns;
     #endif
     }
-    static int rp_socket_error(int fd) {
+    static inline void rp_set_errno(int e) { errno = e; }
+    static inline int rp_socket_error(int fd) {
         int e = 0; socklen_t n = sizeof e;
         return getsockopt(fd, SOL_SOCKET, SO_ERROR, &e, &n) ? errno : e;
     }
     /* close with a reset: the peer must not take a cut-off for an end */
-    static void rp_abort(int fd) {
+    static inline void rp_abort(int fd) {
         struct linger l = {1, 0};
         setsockopt(fd, SOL_SOCKET, SO_LINGER, &l, sizeof l);
         close(fd);
     }
-    static double rp_now(void) {
+    static inline double rp_now(void) {
         struct timespec t; clock_gettime(CLOCK_MONOTONIC, &t);
         return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
     }
-    static int rp_descriptor_limit(void) {
+    static inline int rp_descriptor_limit(void) {
         struct rlimit r;
         return getrlimit(RLIMIT_NOFILE, &r) || r.rlim_cur > 1000000 ? 1000000 : (int)r.rlim_cur;
     }
-    static int rp_sockaddr(struct sockaddr_storage *out, const char *ip, int port, int scope) {
+    static inline int rp_sockaddr(struct sockaddr_storage *out, const char *ip, int port, int scope) {
         struct sockaddr_in *a = (struct sockaddr_in *)out;
         struct sockaddr_in6 *b = (struct sockaddr_in6 *)out;
         memset(out, 0, sizeof *out);
@@ -120,7 +121,7 @@ cdef extern from *:
         return 0;
     }
     /* 0 where the path is longer than this system's sockets may have: connect() refuses such an address */
-    static int rp_unix_address(struct sockaddr_storage *out, const char *path, size_t size) {
+    static inline int rp_unix_address(struct sockaddr_storage *out, const char *path, size_t size) {
         struct sockaddr_un *a = (struct sockaddr_un *)out;
         memset(out, 0, sizeof *out);
         a->sun_family = AF_UNIX;
@@ -129,7 +130,7 @@ cdef extern from *:
         return sizeof *a;
     }
     /* An IPv4 address that came in over IPv6 (RFC 4291, section 2.5.5.2) is shown and told as what it is. */
-    static void rp_unmap(struct sockaddr_storage *a) {
+    static inline void rp_unmap(struct sockaddr_storage *a) {
         struct sockaddr_in6 v6;
         struct sockaddr_in *v4 = (struct sockaddr_in *)a;
         if (a->ss_family != AF_INET6) return;
@@ -141,7 +142,7 @@ cdef extern from *:
         memcpy(&v4->sin_addr, &v6.sin6_addr.s6_addr[12], 4);
     }
     /* "1.2.3.4:5" or "[::1]:5"; empty when there is nobody any more */
-    static void rp_peer_name(int fd, char *out, size_t size) {
+    static inline void rp_peer_name(int fd, char *out, size_t size) {
         struct sockaddr_storage a; socklen_t n = sizeof a;
         char host[INET6_ADDRSTRLEN];
         out[0] = 0;
@@ -157,22 +158,22 @@ cdef extern from *:
                 snprintf(out, size, "[%s]:%d", host, ntohs(v6->sin6_port));
         }
     }
-    static int rp_family(const struct sockaddr_storage *a) { return a->ss_family; }
-    static int rp_connect(int fd, const struct sockaddr_storage *a, int n) {
+    static inline int rp_family(const struct sockaddr_storage *a) { return a->ss_family; }
+    static inline int rp_connect(int fd, const struct sockaddr_storage *a, int n) {
         return connect(fd, (const struct sockaddr *)a, n);
     }
     /* anonymous pages: they go back to the system when freed, whatever the allocator thinks of large blocks */
-    static uint8_t *rp_pages(size_t n) {
+    static inline uint8_t *rp_pages(size_t n) {
         void *p = mmap(0, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         return p == MAP_FAILED ? 0 : (uint8_t *)p;
     }
-    static void rp_unpages(uint8_t *p, size_t n) { munmap(p, n); }
+    static inline void rp_unpages(uint8_t *p, size_t n) { munmap(p, n); }
     """
     cdef struct sockaddr_storage:
         pass
     int MSG_NOSIGNAL, SHUT_WR
     int EAGAIN, EWOULDBLOCK, EINPROGRESS, EINTR, EMFILE, ENFILE, ECONNREFUSED, ETIMEDOUT, EHOSTUNREACH, ENETUNREACH
-    int ENOENT, EACCES, EPROTOTYPE, EINVAL
+    int EIO, ENOENT, EACCES, EPROTOTYPE, EINVAL
     ssize_t recv(int fd, void *p, size_t n, int flags) nogil
     ssize_t send(int fd, const void *p, size_t n, int flags) nogil
     int shutdown(int fd, int how) nogil
@@ -185,6 +186,7 @@ cdef extern from *:
     int rp_paces() nogil
     void rp_unpace(int fd) nogil
     void rp_slice(uint64_t ns) nogil
+    void rp_set_errno(int e) nogil
     int rp_socket_error(int fd) nogil
     void rp_abort(int fd) nogil
     double rp_now() nogil

@@ -471,7 +471,7 @@ cdef class Link(Mux):
         """Seconds since the last octet from the peer."""
         return net.rp_now() - self.heard_at
 
-    # --- the carrier: a descriptor here; one over a transport, as TLS needs it, overrides these two ------------------
+    # --- the carrier: a descriptor here; TLS overrides these two (_tls.pyx) ------------------------------------------
 
     cdef Py_ssize_t carrier_recv(self, uint8_t *p, size_t size) noexcept:
         return net.recv(self.fd, p, size, 0)

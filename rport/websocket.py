@@ -23,8 +23,8 @@ SHOWN_MAX = 80  # characters of a peer's text in an error
 WORDS_MAX = 200  # characters of a server's own explanation, which is a sentence
 BODY_MAX = 512  # octets of a refusal's body that are waited for: its first line is all that is looked at
 
-_TLS_PORT = "a TLS port: https:// is not supported yet, use http:// and the port that rportd itself listens on"
-NO_RPORTD = f"no rportd is there, or it is {_TLS_PORT}"
+_TLS_PORT = "it is a TLS port: write https:// before the server's name"
+_NO_RPORTD = "no rportd is there"
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, section 1.3
 _OP_BINARY, _OP_CLOSE, _OP_PING, _OP_PONG = 0x2, 0x8, 0x9, 0xA
@@ -92,11 +92,12 @@ def upgrade_response(key: str) -> bytes:
 class UpgradeResponse:
     """Reads the answer to the `upgrade_request` that was made with `key`.
 
-    Anything but a fitting 101 raises ConnectError with a text that names what answered.
+    Anything but a fitting 101 raises ConnectError with a text that names what answered. `tls`: it came through some.
     """
 
-    def __init__(self, key: str) -> None:
+    def __init__(self, key: str, *, tls: bool = False) -> None:
         self._key = key
+        self.absence = _NO_RPORTD if tls else f"{_NO_RPORTD}, or {_TLS_PORT}"  # what it may mean that nothing comes
         self._buffer = b""
         self.done = False
         self.rest = b""  # what came behind the head, when it is done
@@ -117,9 +118,9 @@ class UpgradeResponse:
 
     def _check_http(self, *, ended: bool) -> None:
         if ended and not self._buffer:
-            raise ConnectError(f"the connection was closed without an answer: {NO_RPORTD}")
+            raise ConnectError(f"the connection was closed without an answer: {self.absence}")
         if not self._buffer.startswith(b"HTTP/"):
-            raise ConnectError(_name_stranger(self._buffer))
+            raise ConnectError(name_stranger(self._buffer))
 
     def _accept(self, head: bytes, rest: bytes, *, ended: bool) -> None:
         status_line, _, block = head.partition(b"\r\n")
@@ -285,8 +286,6 @@ def _name_answer(status: int, fields: dict[str, str], body: bytes) -> str:
 
 
 def _name_redirect(status: int, location: str) -> str:
-    if location.lower().startswith(("https:", "wss:")):
-        return f"answered HTTP {status}, a redirect to {show(location)}, {_TLS_PORT}"
     return f"answered HTTP {status}, a redirect: use {show(location)} instead"
 
 
@@ -302,7 +301,7 @@ def _first_line(body: bytes) -> str:
     return show(line, WORDS_MAX) if line else ""
 
 
-def _name_stranger(data: bytes) -> str:
+def name_stranger(data: bytes) -> str:
     """What the first bytes of something that is not HTTP say about who is there."""
     if data.startswith(b"SSH-"):
         return "an SSH server answers there, no rport server"

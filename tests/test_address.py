@@ -18,6 +18,8 @@ from rport.errors import UsageError
         ("[::1]:9", Address("::1", 9, "/")),
         ("[0:0::1]", Address("::1", 80, "/")),
         ("[fe80::1%eth0]:9", Address("fe80::1%eth0", 9, "/")),
+        ("https://h", Address("h", 443, "/", tls=True)),
+        ("Wss://[::1]:9/a", Address("::1", 9, "/a", tls=True)),
         ("b\xfccher.example", Address("xn--bcher-kva.example", 80, "/")),
     ],
 )
@@ -27,7 +29,16 @@ def test_forms(text: str, address: Address) -> None:
 
 def test_as_it_is_shown() -> None:
     assert str(parse_address("h/path?token=x")) == "ws://h:80"
+    assert str(parse_address("https://h")) == "wss://h:443"
     assert parse_address("[::1]:9").netloc == "[::1]:9"
+
+
+@pytest.mark.parametrize(
+    ("text", "field"),
+    [("h", "h"), ("h:443", "h:443"), ("https://h", "h"), ("https://h:80", "h:80"), ("https://[::1]:443", "[::1]")],
+)
+def test_a_host_field_leaves_the_usual_port_out(text: str, field: str) -> None:
+    assert parse_address(text).authority == field
 
 
 @pytest.mark.parametrize(
@@ -53,9 +64,8 @@ def test_as_it_is_shown() -> None:
         ("h/a b", "%20 for a space"),
         ("h/#a", "without a space or #"),
         ("h/\r\nX: y", "plain ASCII"),
-        ("https://h", "use http://"),
-        ("ftp://h", "must be http or ws"),
-        ("://h", "must be http or ws"),
+        ("ftp://h", "must be http, https, ws or wss"),
+        ("://h", "must be http, https, ws or wss"),
     ],
 )
 def test_errors_name_the_part(text: str, problem: str) -> None:
@@ -84,13 +94,13 @@ def test_any_text_is_an_address_or_a_usage_error(text: str) -> None:
         address = parse_address(text)
     except UsageError:
         return
-    assert parse_address(f"http://{address.netloc}{address.path}") == address
+    assert parse_address(f"{address}{address.path}") == address
     assert f"{address.netloc}{address.path}".isascii()
 
 
 @pytest.mark.parametrize(
     ("text", "authority"),
-    [("h", "h:80"), ("[::1]:8080", "[::1]:8080"), ("[fe80::1%eth0]:8080", "[fe80::1]:8080")],
+    [("h:81", "h:81"), ("[::1]:8080", "[::1]:8080"), ("[fe80::1%eth0]:8080", "[fe80::1]:8080")],
 )
 def test_the_host_field_has_no_zone(text: str, authority: str) -> None:
     assert parse_address(text).authority == authority

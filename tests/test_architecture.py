@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "rport"
 
 # Each layer may import itself and what stands before it: the picture in CONTRIBUTING.md.
 SANS_IO = {
+    "tls",
     "duration",
     "remote",
     "keys",
@@ -32,6 +33,7 @@ LAYERS = [
     {"_seal"},
     {"_mux"},
     {"_pump"},
+    {"_tls"},
     SANS_IO,
     {"channel", "link", "cli", "config", "notify", "privileges", "service"},
     {"client", "server"},

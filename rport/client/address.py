@@ -1,4 +1,4 @@
-"""The server's address as a user writes it: `[http://]HOST[:PORT][/PATH]`. Pure."""
+"""The server's address as a user writes it: `[http[s]://]HOST[:PORT][/PATH]`. Pure."""
 
 import re
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from rport.errors import UsageError
 from rport.remote import PORT_MAX, clean_host, host_port, is_port
 
-DEFAULT_PORT = 80
+PORTS = {False: 80, True: 443}  # by whether there is TLS
 
 # A login goes up to the last @ of all: a slash in a password must not make a part of it a host, which is shown.
 _URL = re.compile(r"(?:([A-Za-z0-9+.-]*)://)?(?:(.*)@)?([^/?#]*)(.*)", re.DOTALL)
@@ -21,6 +21,7 @@ class Address:
     host: str
     port: int
     path: str
+    tls: bool = False
 
     @property
     def netloc(self) -> str:
@@ -28,11 +29,12 @@ class Address:
 
     @property
     def authority(self) -> str:
-        """For the Host field: a zone has a meaning on this machine alone (RFC 6874, section 1)."""
-        return host_port(self.host.partition("%")[0], self.port)
+        """For the Host field: reverse proxies know names without the usual port; a zone has a meaning on this machine
+        alone (RFC 6874, section 1)."""
+        return host_port(self.host.partition("%")[0], self.port).removesuffix(f":{PORTS[self.tls]}")
 
     def __str__(self) -> str:
-        return f"ws://{self.netloc}"
+        return f"{'wss' if self.tls else 'ws'}://{self.netloc}"
 
 
 def parse_address(text: str) -> Address:
@@ -41,8 +43,9 @@ def parse_address(text: str) -> Address:
     assert match is not None, "it takes any text"
     scheme, login, where, path = match.groups()
     try:
-        _check_scheme(scheme)
-        address = Address(*_host_and_port(where), _path(path))
+        tls = _has_tls(scheme)
+        host, port = _host_and_port(where)
+        address = Address(host, PORTS[tls] if port is None else port, _path(path), tls)
         if login is not None:
             raise ValueError("give the login with --auth or RPORT_AUTH, not in the address")
     except ValueError as error:
@@ -51,21 +54,20 @@ def parse_address(text: str) -> Address:
     return address
 
 
-def _check_scheme(scheme: str | None) -> None:
-    if scheme is None:
-        return
-    if scheme.lower() in ("https", "wss"):
-        raise ValueError("TLS is not there yet; the tunnel is encrypted without it, use http://")
-    if scheme.lower() not in ("http", "ws"):
-        raise ValueError("the scheme must be http or ws")
+def _has_tls(scheme: str | None) -> bool:
+    if scheme is None or scheme.lower() in ("http", "ws"):
+        return False
+    if scheme.lower() not in ("https", "wss"):
+        raise ValueError("the scheme must be http, https, ws or wss")
+    return True
 
 
-def _host_and_port(text: str) -> tuple[str, int]:
+def _host_and_port(text: str) -> tuple[str, int | None]:
     match = _HOST_PORT.fullmatch(text)
     if match is None:
         raise ValueError(_FORM)
     ipv6, name, port = match.groups()
-    return _host(ipv6, name), DEFAULT_PORT if port is None else _port(port)
+    return _host(ipv6, name), None if port is None else _port(port)
 
 
 def _host(ipv6: str | None, name: str) -> str:

@@ -15,7 +15,7 @@ from rport.client.settings import PROXY_VARIABLES, Settings
 from rport.errors import ConnectError, LinkLost, ProtocolError
 from rport.handshake import MESSAGE_MAX, HandshakeResult, Initiator
 from rport.link import read_message
-from rport.websocket import NO_RPORTD, MessageReader, UpgradeResponse, encode_message, new_key, upgrade_request
+from rport.websocket import MessageReader, UpgradeResponse, encode_message, new_key, upgrade_request
 
 if TYPE_CHECKING:
     from rport.client.proxy import Proxy
@@ -49,13 +49,14 @@ async def dial(
     # Each time, since the file may have been exchanged.
     identity = keys.load(settings.identity).private if settings.identity is not None else None
     deadline = asyncio.get_running_loop().time() + CONNECT_TIMEOUT
-    channel = Channel(await _connect(settings, proxy, resolver, deadline))
+    sock = await _connect(settings, proxy, resolver, deadline)
     where = settings.address.netloc + (f" (through the proxy {proxy})" if proxy else "")
     try:
         async with asyncio.timeout_at(deadline):
+            channel = await _secure(sock, settings)
             return await _handshake(channel, settings, Initiator(ciphers, static=identity), trust)
     except BaseException as error:
-        channel.close()
+        sock.close()
         if isinstance(error, TimeoutError):
             raise silence(where, "rportd") from None
         if isinstance(error, (ConnectError, LinkLost, ProtocolError)):
@@ -73,11 +74,22 @@ async def _connect(settings: Settings, proxy: "Proxy | None", resolver: Resolver
     return await reach_through(proxy, address.host, address.port, resolver, deadline, settings.tls_ca)
 
 
+async def _secure(sock: socket.socket, settings: Settings) -> Channel:
+    if not settings.address.tls:
+        return Channel(sock)
+    from rport.client.secure import secure  # here: TLS costs those memory who have it
+
+    try:
+        return await secure(sock, settings)
+    except OSError as error:
+        raise ConnectError(f"the connection broke in the TLS handshake, {error.strerror}") from None
+
+
 async def _handshake(
     channel: Channel, settings: Settings, initiator: Initiator, trust: Callable[[bytes], None]
 ) -> Dialled:
     address, key = settings.address, new_key()
-    response = UpgradeResponse(key)
+    response = UpgradeResponse(key, tls=address.tls)
     request = upgrade_request(settings.hostname or address.authority, address.path, key, settings.header)
     try:
         await channel.sendall(request)
@@ -92,6 +104,6 @@ async def _handshake(
         if initiator.message3:
             await channel.sendall(encode_message(initiator.message3, masked=True))
     except OSError as error:
-        advice = "" if response.done else f": {NO_RPORTD}"
+        advice = "" if response.done else f": {response.absence}"
         raise ConnectError(f"the connection broke, {error.strerror}{advice}") from None
     return Dialled(channel, result, reader.rest)

@@ -25,6 +25,7 @@ from rport.server.api import create_app
 from rport.server.errors import PortUnavailable
 from rport.server.front import make_protocol
 from rport.server.options import TABLE
+from rport.server.secure import secured
 from rport.server.service import Service
 from rport.server.settings import Settings, build
 
@@ -78,7 +79,7 @@ async def serve(
     service.on_change = supervisor.changed
     config = uvicorn.Config(
         create_app(service),
-        http=make_protocol(service.on_arrival, rules=service.rules),
+        http=secured(make_protocol(service.on_arrival, rules=service.rules), service.certificates),
         ws="none",
         lifespan="off",
         log_config=None,

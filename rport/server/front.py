@@ -7,22 +7,20 @@ waiting.
 """
 
 import asyncio
-import contextlib
 import enum
 import logging
 import socket
 from collections.abc import Callable
-from http import HTTPStatus
 from typing import Any
 
 from httptools import HttpParserError, HttpParserUpgrade
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from rport.channel import Channel
+from rport.channel import Channel, TlsChannel
 from rport.server.caller import Caller
 from rport.server.gate import ADMISSION_TIMEOUT, Gate
 from rport.server.rules import Rules
-from rport.server.upgrade import Arrival, Refusal, names_websocket, wants_websocket, websocket_key
+from rport.server.upgrade import Arrival, Refusal, answer, names_websocket, wants_websocket, websocket_key
 from rport.websocket import HEAD_MAX, HEADERS_MAX, upgrade_response
 
 OnArrival = Callable[[Arrival], None]
@@ -125,6 +123,14 @@ class RportHttp(HttpToolsProtocol):
         except Refusal as refusal:
             self._refuse(refusal)
 
+    def strip(self, data: bytes) -> bytes:
+        """What is TLS of a connection's first bytes: a trusted proxy's preamble comes before it."""
+        try:
+            return b"" if self._deaf else self._strip(data)
+        except Refusal as refusal:
+            self._refuse(refusal)
+            return b""
+
     def _strip(self, data: bytes) -> bytes:
         """What is HTTP of these bytes."""
         if not self._caller.undecided:
@@ -215,8 +221,6 @@ class RportHttp(HttpToolsProtocol):
             self.parser.get_method(), self.parser.get_http_version(), self.headers, self.parser.should_upgrade()
         )
         self._enter()  # again, if it was let in for a request before this one, or as another
-        if self.scheme == "https":  # a descriptor is not the whole connection there
-            raise Refusal(501, "a tunnel inside this server's own TLS is not supported yet")
 
     def _on_upgrade(self, early: bytes) -> None:
         if self._should_upgrade():
@@ -235,14 +239,12 @@ class RportHttp(HttpToolsProtocol):
         self._deaf = self._taken = True
         self.transport.pause_reading()  # at once: what comes next is not for this protocol
         self.transport.abort()  # closes the descriptor; a close() would shut the connection down
-        answer = upgrade_response(self._key)
-        sent = 0
-        with contextlib.suppress(OSError):
-            sent = sock.send(answer)
-        if sent == len(answer):
-            self.on_arrival(Arrival(Channel(sock), early, self._caller.peer, self._deadline, self._leave))
+        tls = self.transport.get_extra_info("tls")
+        channel = Channel(sock) if tls is None else TlsChannel(sock, tls)
+        if channel.send_now(upgrade_response(self._key)):
+            self.on_arrival(Arrival(channel, early, self._caller.peer, self._deadline, self._leave))
         else:  # gone, or its window is closed to the very first bytes
-            sock.close()
+            channel.close()
             self._leave()
 
     # --- the way out ---------------------------------------------------------------------------------------------
@@ -268,7 +270,7 @@ class RportHttp(HttpToolsProtocol):
             self.cycle.keep_alive = False
             return
         if not self._pending() or not self.cycle.response_started:
-            self.transport.write(_answer(refusal))
+            self.transport.write(answer(refusal))
         self.transport.close()
 
 
@@ -282,15 +284,3 @@ def _duplicate(raw: Any) -> socket.socket:
     sock = socket.fromfd(raw.fileno(), raw.family, raw.type)
     sock.setblocking(False)
     return sock
-
-
-def _answer(refusal: Refusal) -> bytes:
-    body = refusal.text.encode() + b"\n"
-    fields = [
-        f"HTTP/1.1 {refusal.status} {HTTPStatus(refusal.status).phrase}",
-        "Content-Type: text/plain; charset=utf-8",
-        f"Content-Length: {len(body)}",
-        *(["Upgrade: websocket", "Sec-WebSocket-Version: 13"] if refusal.status == 426 else []),
-        "Connection: close" if refusal.status != 426 else "Connection: close, Upgrade",
-    ]
-    return "\r\n".join([*fields, "", ""]).encode() + body

@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import itertools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from rport import __version__
 from rport._pump import Pump
@@ -15,6 +16,7 @@ from rport.keys import KeyPair
 from rport.link import CLOSE_GOING_DOWN, read_message
 from rport.remote import Remote
 from rport.server import registry
+from rport.server.certificates import Certificates
 from rport.server.errors import SessionNotFound
 from rport.server.gate import ADMISSION_TIMEOUT
 from rport.server.rules import Rules
@@ -34,7 +36,9 @@ class Service:
     version = __version__
 
     def __init__(self, key: KeyPair, port: int, settings: Settings) -> None:
+        """Raises UsageError for a certificate that cannot be used."""
         self.key = key
+        self.certificates = Certificates(settings)
         self.ports = {port}
         self.settings = settings
         self.rules = Rules(settings.trusted_proxy)
@@ -46,19 +50,24 @@ class Service:
         self.numbers = itertools.count(1)  # of sessions, for the log
         self._tasks: set[asyncio.Task[None]] = set()
         self._ciphers = preferred_ciphers()
+        self._spawn(self.certificates.keep_fresh())
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def reconfigure(self, settings: Settings) -> None:
         """New settings, of which the options that cannot change while it runs are as they were."""
         self.settings = settings
         self.rules.trusted = settings.trusted_proxy
+        self.certificates.reconfigure(settings)
 
     # --- the way in ----------------------------------------------------------------------------------------------
 
     def on_arrival(self, arrival: Arrival) -> None:
         """The front door hands over an upgraded connection."""
-        task = asyncio.get_running_loop().create_task(self._welcome(arrival))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._spawn(self._welcome(arrival))
 
     async def _welcome(self, arrival: Arrival) -> None:
         session: ServerSession | None = None

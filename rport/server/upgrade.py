@@ -4,6 +4,7 @@ import base64
 import binascii
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 
 from rport.channel import Channel
 from rport.websocket import SUBPROTOCOL
@@ -30,6 +31,19 @@ class Refusal(Exception):
         super().__init__(text)
         self.status = status
         self.text = text
+
+
+def answer(refusal: Refusal) -> bytes:
+    """The whole HTTP answer."""
+    body = refusal.text.encode() + b"\n"
+    fields = [
+        f"HTTP/1.1 {refusal.status} {HTTPStatus(refusal.status).phrase}",
+        "Content-Type: text/plain; charset=utf-8",
+        f"Content-Length: {len(body)}",
+        *(["Upgrade: websocket", "Sec-WebSocket-Version: 13"] if refusal.status == 426 else []),
+        "Connection: close" if refusal.status != 426 else "Connection: close, Upgrade",
+    ]
+    return "\r\n".join([*fields, "", ""]).encode() + body
 
 
 def names_websocket(headers: Headers) -> bool:

@@ -17,9 +17,10 @@ class Watch:
     """Some files. Made before they are read for the first time, so that no change falls in between."""
 
     def __init__(self, *paths: str, poll: float = POLL) -> None:
-        self._paths = [os.path.abspath(path) for path in paths]  # wherever the working directory moves to
         self._poll = poll
-        self._told = self._look()
+        self._paths: list[str] = []
+        self._told: _State = ()
+        self.start_over(*paths)
 
     async def changed(self) -> None:
         """Return when the files are others than the last time, and at rest: whoever writes a pair of them, or one in
@@ -32,6 +33,11 @@ class Watch:
             if seen != self._told and (not restless or restless >= RESTLESS_MAX):
                 self._told = seen
                 return
+
+    def start_over(self, *paths: str) -> None:
+        """These from now on; as they are, they count as told."""
+        self._paths = [os.path.abspath(path) for path in paths]  # wherever the working directory moves to
+        self._told = self._look()
 
     def _look(self) -> _State:
         return tuple(map(_state, self._paths))

@@ -188,7 +188,6 @@ def test_usage_errors_are_one_line_and_exit_1(keep: Keep, tmp_path: Path) -> Non
         ("rport.client", "127.0.0.1:1", "--keepalive", "5"),
         ("rport.client", "127.0.0.1:1", "--finger", "x"),
         ("rport.client",),
-        ("rport.client", "https://127.0.0.1"),
         ("rport.server", "--port", "70000"),
         ("rport.server", "--auth", "nocolon"),
         ("rport.server", "--host", "192.0.2.77", "-p", "0"),

@@ -1,0 +1,137 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False, auto_pickle=False
+"""The carrier over TLS: a Link whose two socket calls go through an `ssl.SSLObject` and its memory BIOs.
+
+Not through an SSLSocket, which makes two calls of recv and one of send for each TLS record of 16 KiB; so it is one call
+for a CHUNK. The costs are two more copies, which are cheaper. What the Link relies on stays true: edges of the
+descriptor are used up, an octet counts as sent when the kernel has its ciphertext, and nothing waits inside the TLS
+object while the descriptor is silent.
+"""
+
+from cpython.buffer cimport PyBUF_READ, PyBUF_WRITE
+from cpython.memoryview cimport PyMemoryView_FromMemory
+from libc.errno cimport errno
+from libc.stdint cimport uint8_t, uint32_t
+
+from rport cimport _net as net
+from rport._pump cimport Link, Pump
+from rport._seal cimport Seal
+
+from ssl import SSLError, SSLWantReadError
+
+from rport.errors import LinkLost
+
+cdef enum:
+    CHUNK = 262144              # of ciphertext in one call; a memory BIO never gives back the most that it has held
+
+
+cdef class TlsLink(Link):
+    """As Link, over `tls`, whose handshake is done; `incoming` may hold octets already, `outgoing` none."""
+
+    def __init__(self, Seal sealer, Seal opener, bint client, Pump pump, int fd, owner, tls, incoming, outgoing):
+        self.tls, self.incoming, self.outgoing = tls, incoming, outgoing
+        Link.__init__(self, sealer, opener, client, pump, fd, owner)
+
+    cdef Py_ssize_t carrier_recv(self, uint8_t *p, size_t size) noexcept:
+        cdef Py_ssize_t got
+        try:
+            got = self.decrypt(p, size)
+        except SSLError as error:
+            got = self._broken(error.reason or str(error))
+        except Exception as error:
+            got = self._broken(str(error))
+        if got == 0 and not self.ended:
+            net.rp_set_errno(net.EAGAIN)
+            return -1
+        return got
+
+    def _broken(self, str reason):
+        self.trouble = f"TLS broke: {reason.replace('_', ' ').lower()}"
+        self.ended = self.rx_hup = True
+        return 0
+
+    cdef Py_ssize_t decrypt(self, uint8_t *p, size_t size) except -1:
+        """Fills `p` as far as octets have come; 0 at the end, and when there are none."""
+        cdef size_t done = 0
+        cdef Py_ssize_t got
+        cdef bint more = True
+        cdef uint8_t *wire = self.pump.pool.take()
+        try:
+            while done < size and not self.ended:
+                if self.incoming.pending or self.tls.pending():
+                    try:
+                        got = self.tls.read(size - done, PyMemoryView_FromMemory(<char *>p + done, size - done, PyBUF_WRITE))
+                    except SSLWantReadError:            # a part of a record
+                        got = -1
+                    except SSLError as error:
+                        if not done:
+                            raise
+                        self._broken(error.reason or str(error))   # told with the next call
+                        break
+                    if got == 0:                        # close_notify
+                        self.ended = self.rx_hup = True
+                    if got >= 0:
+                        done += got
+                        continue
+                if not more:
+                    break
+                more = self.refill(wire, CHUNK)
+        finally:
+            self.pump.pool.give(wire)
+        return done
+
+    cdef bint refill(self, uint8_t *wire, size_t size) except -1:
+        """One recv from the descriptor; False when that was all for now."""
+        cdef Py_ssize_t got
+        while True:
+            got = net.recv(self.fd, wire, size, 0)
+            if got > 0:
+                self.heard_at = self.now
+                self.incoming.write(PyMemoryView_FromMemory(<char *>wire, got, PyBUF_READ))
+                return <size_t>got == size or self.rx_hup
+            if got < 0 and errno == net.EINTR:
+                continue
+            if got == 0 or (errno != net.EAGAIN and errno != net.EWOULDBLOCK):
+                self.ended = self.rx_hup = True
+            return False
+
+    cdef Py_ssize_t carrier_send(self, const uint8_t *p, size_t size) noexcept:
+        """As send(). What has become ciphertext is not given to TLS again: the caller comes with the same octets."""
+        cdef size_t done = 0, part
+        try:
+            while done < size:
+                if not self.owed:
+                    part = min(size - done, <size_t>CHUNK)
+                    self.tls.write(PyMemoryView_FromMemory(<char *>p + done, part, PyBUF_READ))
+                    self.owed = part
+                    self.wire, self.wire_head = self.outgoing.read(), 0
+                if not self.flush():
+                    return done if done else -1
+                done += self.owed
+                self.owed = 0
+        except Exception as error:
+            self._broken(str(error))
+            net.rp_set_errno(net.EIO)
+            return -1
+        return done
+
+    cdef bint flush(self) noexcept:
+        """True when the descriptor has taken all of `wire`, else errno says why not."""
+        cdef Py_ssize_t got
+        cdef size_t left = len(self.wire) - self.wire_head
+        cdef const uint8_t *p = self.wire
+        while left:
+            got = net.send(self.fd, p + self.wire_head, left, net.MSG_NOSIGNAL)
+            if got < 0:
+                return False
+            self.wire_head += got
+            if <size_t>got < left:
+                net.rp_set_errno(net.EAGAIN)
+                return False
+            left = 0
+        self.wire = None
+        return True
+
+    cdef int fail(self, object error) except -1:
+        if self.trouble is not None and isinstance(error, LinkLost):
+            error = LinkLost(self.trouble)
+        return Link.fail(self, error)
