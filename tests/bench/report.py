@@ -7,7 +7,7 @@ import platform
 from collections.abc import Iterator, Sequence
 
 from tests.bench.goals import GOALS, Goal
-from tests.bench.peers import BASELINE, PEERS
+from tests.bench.peers import PEERS
 from tests.bench.results import Results
 from tests.bench.works import WORKS, Metric, Work
 
@@ -31,7 +31,7 @@ def work_table(results: Results, work: Work) -> str:
     """One row for each peer, with its ratio to the baseline where that makes sense."""
     titles = ["peer"]
     for metric in work.metrics:
-        titles += [metric.title, f"x {BASELINE}"] if metric.ratio else [metric.title]
+        titles += [metric.title, f"x {work.baseline}"] if metric.ratio else [metric.title]
     peers = results.samples.get(work.name, {})
     rows = [[PEERS[peer].label, *_cells(results, work, peer)] for peer in peers]
     for peer, reason in results.failures.get(work.name, {}).items():
@@ -63,7 +63,7 @@ def _cells(results: Results, work: Work, peer: str) -> Iterator[str]:
     for metric in work.metrics:
         yield _spread(results.values(work.name, peer, metric.key), results.median(work.name, peer, metric.key), metric)
         if metric.ratio:
-            ratio = results.ratio(work.name, peer, metric.key, BASELINE)
+            ratio = results.ratio(work.name, peer, metric.key, work.baseline)
             yield "" if ratio is None else f"{ratio:.2f}"
 
 

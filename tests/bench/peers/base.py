@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from tests.bench import procfs
-from tests.bench.ports import free_port, wait_listening
+from tests.bench.ports import HOST, free_port, wait_listening
 from tests.bench.process import Process, run
 
 _SETTLE = 0.15  # seconds until helper processes that ended with their connections have been waited for
@@ -90,6 +90,26 @@ class Launch:
         """A helper program's output."""
         return run(argv, _SHORT)
 
+    def certificate(self) -> tuple[Path, Path]:
+        """A certificate for HOST that vouches for itself, and its key."""
+        cert, key = self.directory / "cert.pem", self.directory / "key.pem"
+        self.run(
+            *("openssl", "req", "-x509", "-nodes", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
+            *(
+                "-subj",
+                "/CN=bench",
+                "-addext",
+                f"subjectAltName=DNS:localhost,IP:{HOST}",
+                "-days",
+                "2",
+                "-keyout",
+                key,
+                "-out",
+                cert,
+            ),
+        )
+        return cert, key
+
     def callback(self, function: Callable[[], object]) -> None:
         """Called when the instance has been stopped."""
         self._stack.callback(function)
@@ -116,6 +136,7 @@ class Peer:
     name: ClassVar[str]
     label: ClassVar[str]
     programs: ClassVar[tuple[str, ...]] = ()
+    tls: ClassVar[bool] = False  # between the two: measured in works of its own
 
     def missing(self) -> list[str]:
         """The programs it needs that are not on PATH."""

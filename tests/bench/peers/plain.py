@@ -1,4 +1,4 @@
-"""Relay pairs without encryption, and no relay at all. The first of a pair plays the server, the second the client."""
+"""Relay pairs, and no relay at all. The first of a pair plays the server, the second the client."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ defaults
 """
 _HAPROXY_WAY = """\
 listen way{listen}
-    bind {host}:{listen}
-    server next {host}:{connect}
+    bind {host}:{listen} {inward}
+    server next {host}:{connect} {outward}
 """
 
 
@@ -45,16 +45,36 @@ class HAProxy(Peer):
     def start(self, launch: Launch) -> Running:
         links = [(visitor, free_port(), target) for visitor, target in launch.tunnels]
         inner = [(link, target) for _, link, target in links]
-        launch.client("haproxy", "-db", "-f", launch.write("inner.cfg", _haproxy_config(inner)))
+        inward, outward = self.encryption(launch)
+        launch.client("haproxy", "-db", "-f", launch.write("inner.cfg", _haproxy_config(inner, inward=inward)))
         launch.wait([link for _, link, _ in links])
         outer = [(visitor, launch.way(link)) for visitor, link, _ in links]
-        config = launch.write("outer.cfg", _haproxy_config(outer))
+        config = launch.write("outer.cfg", _haproxy_config(outer, outward=outward))
         launch.server("haproxy", "-db", "-f", config, listens=outer[-1][0])
         return launch.ready()
 
+    def encryption(self, launch: Launch) -> tuple[str, str]:
+        """What `bind` and `server` at the two ends of the link have for it."""
+        return "", ""
 
-def _haproxy_config(ways: list[tuple[int, int]]) -> str:
-    return _HAPROXY + "".join(_HAPROXY_WAY.format(host=HOST, listen=a, connect=b) for a, b in ways)
+
+class HAProxyTls(HAProxy):
+    """visitor -> HAProxy -> TLS -> HAProxy -> target: the second ends TLS, the first verifies its certificate."""
+
+    name = "haproxy-tls"
+    label = "HAProxy x 2, TLS between"
+    programs = ("haproxy", "openssl")
+    tls = True
+
+    def encryption(self, launch: Launch) -> tuple[str, str]:
+        cert, key = launch.certificate()
+        both = launch.write("both.pem", cert.read_text() + key.read_text())
+        return f"ssl crt {both}", f"ssl verify required ca-file {cert} verifyhost localhost"
+
+
+def _haproxy_config(ways: list[tuple[int, int]], inward: str = "", outward: str = "") -> str:
+    each = [_HAPROXY_WAY.format(host=HOST, listen=a, connect=b, inward=inward, outward=outward) for a, b in ways]
+    return _HAPROXY + "".join(each)
 
 
 class Socat(Peer):

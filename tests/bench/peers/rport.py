@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 from tests.bench.peers.base import Launch, Peer, Running
 from tests.bench.ports import HOST, free_port
@@ -18,15 +19,38 @@ class Rport(Peer):
         port = free_port()
         self.start_server(launch, port)
         remotes = [f"{HOST}:{visitor}:{HOST}:{target}" for visitor, target in launch.tunnels]
-        argv = (sys.executable, "-m", "rport.client", f"{HOST}:{launch.way(port)}", *remotes)
+        argv = (sys.executable, "-m", "rport.client", *self.server_address(launch, launch.way(port)), *remotes)
         launch.client(*argv, env=self._environment(launch, "client"))
         return launch.ready()
 
     def start_server(self, launch: Launch, port: int) -> None:
         """A server alone; started a second time in the same directory it has the same key."""
-        argv = (sys.executable, "-m", "rport.server", "--host", HOST, "--port", str(port))
+        argv = (sys.executable, "-m", "rport.server", "--host", HOST, "--port", str(port), *self.server_options(launch))
         launch.server(*argv, listens=port, env=self._environment(launch, "server"))
+
+    def server_options(self, launch: Launch) -> tuple[str | Path, ...]:
+        return ()
+
+    def server_address(self, launch: Launch, port: int) -> tuple[str | Path, ...]:
+        """For the client, with what it needs to trust it."""
+        return (f"{HOST}:{port}",)
 
     @staticmethod
     def _environment(launch: Launch, side: str) -> dict[str, str]:
         return {"RPORT_STATE_DIR": str(launch.directory / side)}
+
+
+class RportTls(Rport):
+    """Its records inside TLS, verified, as where it is an ordinary HTTPS server to the network."""
+
+    name = "rport-tls"
+    label = "rport, TLS"
+    programs = ("openssl",)
+    tls = True
+
+    def server_options(self, launch: Launch) -> tuple[str | Path, ...]:
+        cert, key = launch.certificate()
+        return ("--tls-cert", cert, "--tls-key", key)
+
+    def server_address(self, launch: Launch, port: int) -> tuple[str | Path, ...]:
+        return (f"https://{HOST}:{port}", "--tls-ca", launch.directory / "cert.pem")

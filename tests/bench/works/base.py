@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from tests.bench.peers import Peer
+from tests.bench.peers import BASELINE, Peer
 from tests.bench.setting import Scale, Setting
 
 Sample = dict[str, float]  # one round's numbers of one peer, by the metrics' keys
@@ -32,13 +32,14 @@ class Work:
     name: str
     title: str
     metrics: ClassVar[tuple[Metric, ...]]
+    baseline: ClassVar[str] = BASELINE  # the peer that ratios are to
 
     def rounds(self, scale: Scale) -> int:
         return scale.rounds
 
     def peers(self, chosen: Sequence[Peer]) -> list[Peer]:
         """Whom it concerns, in the order of measuring."""
-        return list(chosen)
+        return [peer for peer in chosen if not peer.tls]
 
     def measure(self, setting: Setting, peer: Peer) -> Sample:
         """One round. Raises ProgramFailed or OSError when the peer cannot do it."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tests.bench.peers import Peer
+from collections.abc import Sequence
+
+from tests.bench.peers import BASELINE_TLS, Peer
 from tests.bench.peers.base import cpu_of
 from tests.bench.setting import Setting
 from tests.bench.tools import GB, Iperf
@@ -28,3 +30,12 @@ class Bulk(Work):
             transfer = test.run()
             used = cpu()
         return {RATE.key: transfer.gb_per_second, CPU_PER_GB.key: used / (transfer.bytes / GB)}
+
+
+class BulkTls(Bulk):
+    """The same where the link is TLS."""
+
+    baseline = BASELINE_TLS
+
+    def peers(self, chosen: Sequence[Peer]) -> list[Peer]:
+        return [peer for peer in chosen if peer.tls]

@@ -32,7 +32,7 @@ class LongPath(Work):
         return scale.heavy_rounds
 
     def peers(self, chosen: Sequence[Peer]) -> list[Peer]:
-        return [*[peer for peer in chosen if peer is not DIRECT], DIRECT]
+        return [*[peer for peer in super().peers(chosen) if peer is not DIRECT], DIRECT]
 
     def measure(self, setting: Setting, peer: Peer) -> Sample:
         target, scale = setting.targets.iperf, setting.scale

@@ -40,7 +40,7 @@ class Client(Work):
         return scale.heavy_rounds
 
     def peers(self, chosen: Sequence[Peer]) -> list[Peer]:
-        return [peer for peer in chosen if peer is not DIRECT]
+        return [peer for peer in super().peers(chosen) if peer is not DIRECT]
 
     def measure(self, setting: Setting, peer: Peer) -> Sample:
         target = setting.targets.echo
@@ -62,7 +62,7 @@ class Memory(Work):
         return scale.heavy_rounds
 
     def peers(self, chosen: Sequence[Peer]) -> list[Peer]:
-        return [peer for peer in chosen if peer is not DIRECT]
+        return [peer for peer in super().peers(chosen) if peer is not DIRECT]
 
     def measure(self, setting: Setting, peer: Peer) -> Sample:
         target = setting.targets.iperf
