@@ -77,6 +77,7 @@ cdef class Mux:
     cdef Seal opener
     cdef readonly bint client
     cdef readonly dict streams
+    cdef readonly uint64_t opened       # streams, by either end, since the session began
     cdef readonly int pending           # opened, neither accepted nor refused, both directions
     cdef readonly int64_t granted       # sum of the windows this end has granted
     cdef readonly bint closing          # a CLOSE frame was asked for; nothing follows it

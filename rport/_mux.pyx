@@ -152,6 +152,7 @@ cdef class Mux:
         s.touched = s.epoch_start = self.now
         self.granted += s.window
         self.pending += 1
+        self.opened += 1
         self.streams[s.id] = s
         s.want = WANT_OPEN | WANT_DATA
         self._queue(s)
@@ -639,6 +640,7 @@ cdef class Mux:
         s.touched = self.now
         self.granted += s.window
         self.pending += 1
+        self.opened += 1
         self.streams[stream] = s
         if len(self.streams) > f.STREAMS_MAX or self.pending > f.PENDING_MAX:
             return self.refuse(s, f.CODE_BUSY, b"too many streams")

@@ -27,6 +27,14 @@ cdef class Pool:
     cdef void give(self, uint8_t *p) noexcept
 
 
+ctypedef struct Traffic:        # of one session, or of many
+    uint64_t streams
+    uint64_t data_in
+    uint64_t data_out
+    uint64_t carrier_in
+    uint64_t carrier_out
+
+
 cdef class Pump:
     """Readiness in, copy loops out: everything one event loop carries."""
     cdef object loop
@@ -40,6 +48,9 @@ cdef class Pump:
     cdef list graveyard         # owners that left during this turn: freed after it
     cdef readonly set links
     cdef object ticker
+    cdef double ticks_at        # when it is due
+    cdef public object on_second        # called with the seconds by which it came late; None = nobody wants to know
+    cdef Traffic ended          # of all sessions that have ended
     cdef bint scheduled
     cdef bint closed
     cdef readonly int descriptor_limit
@@ -114,6 +125,7 @@ cdef class Link(Mux):
     cdef size_t rx_head
     cdef size_t rx_tail
     cdef bytes stash            # a short rest of a record, kept instead of a whole buffer
+    cdef readonly uint64_t carrier_in
     cdef readonly uint64_t carrier_out
     cdef double heard_at
     cdef public bint trace      # tell the owner about each stream
@@ -133,6 +145,7 @@ cdef class Link(Mux):
     cdef int fail_unexpectedly(self, object error) except -1
     cdef void release(self) noexcept
     cdef int conn_ready(self, Conn c, uint32_t flags) except -1
+    cdef void add_to(self, Traffic *sum) noexcept
     cdef int dial_next(self, Conn c, int error) except -1
     cdef int dial_done(self, Conn c) except -1
     cdef int dial_later(self, Conn c) except -1

@@ -1,5 +1,5 @@
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol, type_check_only
 
 from rport._mux import Mux, Stream
@@ -30,12 +30,22 @@ class Pump:
     @property
     def descriptor_limit(self) -> int: ...
     @property
+    def on_second(self) -> Callable[[float], None] | None:
+        """Called once a second with the seconds by which the loop was late for it."""
+    @on_second.setter
+    def on_second(self, call: Callable[[float], None] | None) -> None: ...
+    @property
     def buffers_out(self) -> int:
         """Big buffers in use now: 0 when everything is idle."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None: ...
     def close(self) -> None:
         """End every link without ceremony and leave the loop."""
+    def traffic(self) -> tuple[int, int, int, int, int]:
+        """Of all sessions that there are and were: streams; octets of payload in and out; of the carriers, in and out.
+
+        In is what the peers sent.
+        """
 
 class Target:
     """Up to eight numeric addresses `(ip, port, scope)`, or a Unix socket's path; ValueError for anything else."""
@@ -62,6 +72,8 @@ class Link(Mux):
 
     trace: bool
 
+    @property
+    def carrier_in(self) -> int: ...
     @property
     def carrier_out(self) -> int: ...
     @property

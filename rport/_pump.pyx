@@ -105,7 +105,7 @@ cdef class Pump:
         self.paces = net.rp_paces()
         self.now = net.rp_now()
         loop.add_reader(self.poller, self._on_readable)
-        self.ticker = loop.call_later(1.0, self._on_tick)
+        self._tick_later()
 
     def __dealloc__(self):
         if self.poller >= 0:
@@ -175,9 +175,25 @@ cdef class Pump:
         if not self.closed:
             self._turn()
 
+    def traffic(self):
+        """Of all sessions that there are and were: streams; octets of payload in and out; of the carriers, in and out.
+        """
+        cdef Traffic sum = self.ended
+        cdef Link link
+        for link in self.links:
+            if not link.dead:
+                link.add_to(&sum)
+        return sum.streams, sum.data_in, sum.data_out, sum.carrier_in, sum.carrier_out
+
+    def _tick_later(self):
+        self.ticks_at = net.rp_now() + 1.0
+        self.ticker = self.loop.call_later(1.0, self._on_tick)
+
     def _on_tick(self):
         cdef Link link
+        cdef double late
         self.now = net.rp_now()
+        late = max(0.0, self.now - self.ticks_at)
         for link in list(self.links):
             link.now = self.now
             try:
@@ -188,7 +204,9 @@ cdef class Pump:
                 self.activate(link)
         self._turn()
         if not self.closed:
-            self.ticker = self.loop.call_later(1.0, self._on_tick)
+            self._tick_later()
+            if self.on_second is not None:
+                self.on_second(late)
 
     cdef int _turn(self) except -1:
         cdef int rounds
@@ -463,6 +481,13 @@ cdef class Link(Mux):
     def alive(self):
         return not self.dead
 
+    cdef void add_to(self, Traffic *sum) noexcept:
+        sum.streams += self.opened
+        sum.data_in += self.data_in
+        sum.data_out += self.data_out
+        sum.carrier_in += self.carrier_in
+        sum.carrier_out += self.carrier_out
+
     def busy(self):
         """How many connections are carried now, those included that only drain."""
         return len(self.streams) + len(self.draining)
@@ -527,6 +552,7 @@ cdef class Link(Mux):
         if got > 0:
             self.rx_ready = <size_t>got == size or self.rx_hup
             self.rx_tail += got
+            self.carrier_in += got
             self.heard_at = self.now
         elif got < 0 and (errno == net.EAGAIN or errno == net.EWOULDBLOCK):
             self.rx_ready = False
@@ -614,6 +640,7 @@ cdef class Link(Mux):
         if self.dead:
             return 0
         self.dead = self.closed = True          # nothing that has come is told any more
+        self.add_to(&self.pump.ended)
         self.cut()
         if not self.in_service:
             self.release()

@@ -3,7 +3,6 @@
 import argparse
 import os
 import re
-import signal
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, NoReturn
@@ -83,17 +82,6 @@ def _help_formatter(prog: str) -> argparse.HelpFormatter:
     except (ValueError, OSError):
         width = 80
     return _Formatter(prog, width=max(width, 40) - 2, max_help_position=30)
-
-
-def begin() -> None:
-    """First of all: Ctrl-C ends a program that does not serve yet without a word, and 0, 1 and 2 are no connections.
-
-    Some supervisors start programs with these three closed: sockets would get their numbers.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
-        pass
-    os.close(fd)
 
 
 def complain(prog: str, error: RportError) -> int:

@@ -42,6 +42,7 @@ class Session:
         sealer, opener = Seal(keys.cipher, keys.send_key), Seal(keys.cipher, keys.recv_key)
         self.link = channel.make_link(sealer, opener, client, pump, self)
         self.link.trace = log.isEnabledFor(logging.DEBUG)
+        self.cipher = keys.cipher
         self.ended = asyncio.Event()
         self.error: Exception | None = None
         self.goodbye: tuple[int, str] | None = None

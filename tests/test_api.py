@@ -15,9 +15,13 @@ from rport.server.api import create_app
 from rport.server.api.guard import BODY_MAX, from_here, loopback_peer
 from rport.server.errors import NotAllowed, PortUnavailable, SessionNotFound, TunnelExists
 from rport.server.registry import Entry, Registry, Tunnel
+from rport.statistics import Numbers
 from tests.support.door import PATIENCE, Door, open_door
 
 SESSION = f"{7:064x}"
+
+
+NUMBERS = Numbers(1.5, *range(10), 11, 0.5, 1.5, 12, 13)
 
 
 class StubService:
@@ -29,6 +33,10 @@ class StubService:
         self.registry = Registry()
         self.asked: list[tuple[str, Remote]] = []
         self.error: Exception | None = None
+
+    def statistics(self) -> dict[str, Any]:
+        own = {"version": self.version, "sessions": 1, "sessions_total": 2, "tunnels": 3, "ciphers": {"aegis256": 1}}
+        return own | NUMBERS._asdict()
 
     async def open_tunnel(self, session_id: str, remote: Remote) -> Tunnel:
         self.asked.append((session_id, remote))
@@ -85,6 +93,13 @@ def test_status_counts_the_sessions(door: Door, service: StubService) -> None:
     assert ask(door, "/api/v1/status").json == {"version": "1.2.3", "sessions_count": 0}
     service.registry.add(Entry(SESSION, "0.1.0", "192.0.2.1:5", "", "secret"))
     assert ask(door, "/api/v1/status").json["sessions_count"] == 1
+
+
+def test_statistics(door: Door, service: StubService) -> None:
+    assert ask(door, "/api/v1/statistics").json == service.statistics()
+    schema = ask(door, "/api/openapi.json").json["components"]["schemas"]["StatisticsView"]["properties"]
+    assert schema.keys() == service.statistics().keys()
+    assert all(field["examples"] for field in schema.values())
 
 
 def test_sessions_are_listed_with_ports_as_strings(door: Door, service: StubService) -> None:
@@ -220,6 +235,7 @@ def test_the_description_names_what_can_come(door: Door) -> None:
     description = ask(door, "/api/openapi.json").json
     assert set(description["paths"]) == {
         "/api/v1/status",
+        "/api/v1/statistics",
         "/api/v1/sessions",
         "/api/v1/sessions/{session_id}/tunnels",
     }

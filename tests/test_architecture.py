@@ -28,14 +28,14 @@ SANS_IO = {
 }
 LAYERS = [
     {"errors"},
-    {"hkdf", "files", "sodium"},
+    {"hkdf", "files", "sodium", "signals"},
     {"_frame", "_net", "_poll", "_proxy"},
     {"_seal"},
     {"_mux"},
     {"_pump"},
     {"_tls"},
     SANS_IO,
-    {"channel", "link", "cli", "config", "notify", "privileges", "service"},
+    {"channel", "link", "cli", "config", "notify", "privileges", "service", "statistics"},
     {"client", "server"},
 ]
 SERVER_ONLY = {"fastapi", "starlette", "uvicorn", "pydantic", "httptools", "sqlalchemy"}

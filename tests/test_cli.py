@@ -103,7 +103,7 @@ def test_no_connection_gets_the_number_of_a_closed_stream(closed: tuple[int, ...
     """Some supervisors close them; what is opened later must not be what prints go to."""
     code = """
 import os, signal, sys
-from rport.cli import begin
+from rport.signals import begin
 begin()
 ends = os.pipe()
 sys.exit(min(ends) if signal.getsignal(signal.SIGINT) is signal.SIG_DFL else 99)

@@ -5,7 +5,7 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from rport.client.dial import Dialled, dial, proxy_for
 from rport.client.policy import dialled_host, is_local, refusal
 from rport.client.resolve import Resolver
 from rport.client.settings import Settings
+from rport.client.status import Status
 from rport.errors import (
     AuthFailed,
     ConnectError,
@@ -29,12 +30,14 @@ from rport.errors import (
 from rport.keys import fingerprint, fingerprint_matches
 from rport.link import CLOSE_GOING_DOWN, CLOSE_OK, TUNNEL_MAX, Session
 from rport.remote import CAPS, PORT_MAX, UNIX, Remote, target_name
+from rport.statistics import Statistics, sentence
 
 WELCOME_TIMEOUT = 20.0  # seconds from the handshake to the server's answer; it may be checking a slow password hash
 RETRY_START = 0.1  # seconds before the first retry
 # Seconds after which a session counts as good and the backoff starts over: a link that is lost every minute is back at
 # once each time, a server that throws everybody out is not asked ten times a second.
 STABLE = 5.0
+VERSION_SHOWN = 64  # characters of the server's version and of its name for the session
 PORT_RETRY_MAX = 5.0  # seconds between tries for a port that somebody else holds
 TELL_AGAIN = 10.0  # seconds between two lines about one target that cannot be reached
 OFFERS_MAX = 256  # tunnels that the server asked for: as many as it may have at all
@@ -44,6 +47,7 @@ CODE_FORBIDDEN = 7
 CODE_NAME = 8
 
 log = logging.getLogger("rport")
+log_state = logging.getLogger("rport.state")  # what Status tells, too
 
 
 def jitter(low: float, high: float) -> float:
@@ -55,11 +59,18 @@ class ClientSession(Session):
     """One connection's worth of tunnels."""
 
     def __init__(
-        self, pump: Pump, dialled: Dialled, settings: Settings, picked: dict[int, int], resolver: Resolver
+        self,
+        pump: Pump,
+        dialled: Dialled,
+        settings: Settings,
+        picked: dict[int, int],
+        resolver: Resolver,
+        status: Status | None = None,
     ) -> None:
         super().__init__(pump, dialled.channel, dialled.keys, client=True)
         self.settings = settings
         self.resolver = resolver
+        self.status = status or Status()
         self.picked = picked  # by index of the remote, the port that the server picked
         self.welcomed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         # Those that every server understands come first: the hello holds them, and the others wait for the welcome.
@@ -73,6 +84,7 @@ class ClientSession(Session):
         self._lookups = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._waits: dict[int, float] = {}
+        self.status.declare(self.remotes)
         self.link.admit_peer()  # the handshake has proved its key
 
     def hello(self, identity: str) -> None:
@@ -102,6 +114,10 @@ class ClientSession(Session):
         if self.welcomed.done():
             return
         self.welcomed.set_result(None)
+        self.status.tell(
+            version=control.get_str(message, "version", "")[:VERSION_SHOWN],
+            session=control.get_str(message, "session", "")[:VERSION_SHOWN],
+        )
         caps = control.get_list(message, "caps", [])
         for ref, remote in enumerate(self.remotes):
             if not remote.needs:
@@ -109,6 +125,7 @@ class ClientSession(Session):
             if all(need in caps for need in remote.needs):
                 self._declare(ref)
             else:
+                self.status.down(ref, remote, "this server is too old; update rportd")
                 log.error("Tunnel %s: there is none, this server is too old; update rportd", remote)
 
     def _on_refuse(self, message: control.Message) -> None:
@@ -133,6 +150,7 @@ class ClientSession(Session):
             level = logging.DEBUG if self._complaints.get(ref) == reason else logging.ERROR
             log.log(level, "Tunnel %s: %s; trying again", remote, reason)
             self._complaints[ref] = reason
+            self.status.down(ref, remote, reason)
             self._retries.add(ref)
             self._spawn(self._declare_again(ref, wait * jitter(0.8, 1.2)))
             return
@@ -145,7 +163,9 @@ class ClientSession(Session):
         self._drop(self._declared.get(ref, number))  # a remote has one tunnel, however often the server says so
         self._declared[ref] = number
         self._serve(number, dialled_host(remote), remote.rport)
-        log.info("Tunnel %s", replace(remote, lport=port, rhost=dialled_host(remote)))
+        there = replace(remote, lport=port, rhost=dialled_host(remote))
+        self.status.up(ref, there)
+        log_state.info("Tunnel %s", there)
 
     async def _declare_again(self, ref: int, wait: float) -> None:
         await asyncio.sleep(wait)
@@ -175,7 +195,9 @@ class ClientSession(Session):
         else:
             self._offered.add(number)
             self._serve(number, host, remote.rport)
-            log.info("Tunnel %s (asked for by the server)", replace(remote, rhost=host))
+            there = replace(remote, rhost=host)
+            self.status.up(-number, there, offered=True)
+            log_state.info("Tunnel %s (asked for by the server)", there)
         self.send(answer)
 
     def _serve(self, number: int, host: str, port: int) -> None:
@@ -191,6 +213,7 @@ class ClientSession(Session):
         self._targets.pop(number, None)
         self._told.pop(number, None)
         self._offered.discard(number)
+        self.status.drop(-number)
 
     def on_dial(self, conn: Conn, tunnel: int) -> None:
         if self._lookups >= LOOKUPS_MAX:
@@ -245,8 +268,8 @@ class Agent:
         self.settings = settings
         self.identity = os.urandom(32).hex()
         self.session: ClientSession | None = None
-        self.status = f"Connecting to {settings.address}"  # a line for whoever asks how it goes
-        self.on_change: Callable[[], None] = lambda: None  # `status` is another
+        self.status = Status(server=str(settings.address))
+        self.statistics: Statistics | None = None  # while it runs
         self._picked: dict[int, int] = {}
         self._ciphers = preferred_ciphers()
         self._resolver = Resolver()
@@ -264,13 +287,31 @@ class Agent:
         """End the wait before the next try (SIGHUP)."""
         self._hurry.set()
 
-    def _now(self, status: str) -> None:
-        self.status = status
-        self.on_change()
+    def log_statistics(self) -> None:
+        """SIGUSR2."""
+        if self.statistics is None:
+            return
+        status, session = self.status, self.session
+        tunnels = sum(tunnel.up for tunnel in status.tunnels.values())
+        numbers = self.statistics.numbers()
+        self.statistics.printed(numbers)
+        own = {
+            "version": __version__,
+            "server": str(self.settings.address),
+            "connected_seconds": round(time.monotonic() - status.since, 3) if session else 0,
+            "session": status.session if session else "",
+            "latency_ms": round(session.rtt * 1000, 1) if session else 0,
+            "cipher": session.cipher if session else "",
+            "tunnels": tunnels,
+        }
+        where = f"connected to {status.server}, {session.cipher}" if session else f"not connected to {status.server}"
+        line = sentence(f"{where}, {tunnels} tunnels", numbers)
+        log.info("%s", line, extra={"statistics": own | numbers._asdict()})
 
     async def run(self) -> None:
         """Returns after stop(); raises the RportError that is final."""
         pump = Pump(asyncio.get_running_loop())
+        self.statistics = Statistics(pump)
         failures = 0
         try:
             while not self._stop.is_set():
@@ -284,7 +325,7 @@ class Agent:
         finally:
             if self.session is not None:
                 log.info("Stopping")
-                self._now("Stopping")
+                self.status.enter("stopping")
                 self.session.link.finish_session(CLOSE_OK, "the client stops")
                 await self.session.ended.wait()
             pump.close()
@@ -308,11 +349,13 @@ class Agent:
         except RportError as error:
             return error
         self.session = session
+        self.status.enter("connected", tries=0, trouble="")
         session.start_keepalive(self.settings.keepalive)
         connected = time.monotonic()
         await session.ended.wait()
         self._uptime = time.monotonic() - connected
         self.session = None
+        self.status.declare(session.remotes)
         code, text = session.goodbye or (None, "")
         self._ending = str(session.error or text or "the server ended the session")
         log.log(logging.INFO if code == CLOSE_GOING_DOWN else logging.WARNING, "Disconnected: %s", self._ending)
@@ -321,12 +364,13 @@ class Agent:
     async def _connect(self, pump: Pump) -> ClientSession:
         """Dial, shake hands, say hello; a session that was welcomed. Raises RportError."""
         address, proxy = self.settings.address, proxy_for(self.settings)
-        log.info("Connecting to %s%s", address, f" through the proxy {proxy}" if proxy else "")
+        self.status.enter("connecting", server=str(address), proxy=str(proxy or ""))
+        log_state.info("Connecting to %s%s", address, f" through the proxy {proxy}" if proxy else "")
         started = time.monotonic()
         dialled = await dial(self.settings, proxy, self._ciphers, self._resolver, self._check_fingerprint)
         latency = time.monotonic() - started
         log.debug("Handshake done, %s", dialled.keys.cipher)
-        session = ClientSession(pump, dialled, self.settings, self._picked, self._resolver)
+        session = ClientSession(pump, dialled, self.settings, self._picked, self._resolver, self.status)
         session.hello(self.identity)
         session.link.start(dialled.early)
         try:
@@ -338,18 +382,19 @@ class Agent:
         except RportError:  # the next try is another session, whether or not the server ends this one
             session.link.finish_session(CLOSE_OK)
             raise
-        log.info("Connected (Latency %.1fms)", latency * 1000)
-        self._now(f"Connected to {address}")
+        log_state.info("Connected (Latency %.1fms)", latency * 1000)
         return session
 
     def _check_fingerprint(self, public: bytes) -> None:
         came = fingerprint(public)
-        log.info("Fingerprint %s", came)
+        self.status.tell(fingerprint=came, trust="")
+        log_state.info("Fingerprint %s", came)
         if self.settings.fingerprint is not None:
             if not fingerprint_matches(self.settings.fingerprint, came):
                 raise FingerprintMismatch(
                     f"this is not the expected server: expected fingerprint {self.settings.fingerprint}, came {came}"
                 )
+            self.status.tell(trust="pinned")
             return
         assert self.settings.state_dir is not None, "there is no pin"
         path = os.path.join(self.settings.state_dir, "known_servers")
@@ -360,6 +405,7 @@ class Agent:
                 f"THE KEY OF {where} HAS CHANGED: somebody may be listening in. It is now {came}. If that is right, "
                 f"remove the line of {where} from {path}, or give --fingerprint"
             )
+        self.status.tell(trust="new" if state == "new" else "remembered")
         if state == "new":
             known_servers.remember(path, where, came)
             log.info("First contact with %s: its fingerprint is remembered in %s", where, path)
@@ -382,8 +428,10 @@ class Agent:
         delay *= jitter(0.75, 1.0)
         if error is not None:
             log.warning("%s", error)
-        log.info("Retrying in %s...", f"{delay * 1000:.0f}ms" if delay < 1 else f"{delay:.1f}s")
-        self._now(f"Not connected, trying again: {error or self._ending}")
+        self.status.enter(
+            "waiting", trouble=str(error or self._ending), tries=failures + 1, next_try=time.monotonic() + delay
+        )
+        log_state.info("Retrying in %s...", f"{delay * 1000:.0f}ms" if delay < 1 else f"{delay:.1f}s")
         self._hurry.clear()
         if self._stop.is_set():
             return

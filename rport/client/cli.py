@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rport import __version__
-from rport.cli import begin, complain, run
+from rport.cli import complain, run
 from rport.client.options import TABLE
 from rport.errors import UsageError
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code."""
-    begin()
     argv = sys.argv[1:] if argv is None else argv
     if argv and argv[0] in ("config", "key", "service"):
         from rport.client import commands  # here: a client that serves need not carry them
@@ -57,11 +56,13 @@ async def _serve(settings: "Settings", words: Namespace) -> None:
 
     from rport.client.agent import Agent
     from rport.notify import Supervisor
+    from rport.statistics import OnStatistics
 
     agent = Agent(settings)
-    supervisor = Supervisor(lambda: agent.status)
-    agent.on_change = supervisor.changed
     loop = asyncio.get_running_loop()
+    OnStatistics(loop, agent.log_statistics)
+    supervisor = Supervisor(agent.status.line)
+    agent.status.watchers.append(supervisor.changed)
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, _stop, agent, supervisor)
     loop.add_signal_handler(signal.SIGHUP, _reload, agent, supervisor, words)

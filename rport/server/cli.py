@@ -28,6 +28,7 @@ from rport.server.options import TABLE
 from rport.server.secure import secured
 from rport.server.service import Service
 from rport.server.settings import Settings, build
+from rport.statistics import OnStatistics
 
 ACCEPTED_TIME = 2.0  # seconds that whoever was accepted before a stop gets to send a request: a few round trips
 
@@ -75,6 +76,7 @@ async def serve(
     where = [sock.getsockname()[:2] for sock in socks]
     service = Service(pair, where[0][1], settings)
     service.ports.update(port for _, port in where)
+    OnStatistics(asyncio.get_running_loop(), service.log_statistics)
     supervisor = Supervisor(service.describe)
     service.on_change = supervisor.changed
     config = uvicorn.Config(

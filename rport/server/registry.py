@@ -32,11 +32,13 @@ class Registry:
     def __init__(self) -> None:
         self._entries: dict[str, Entry] = {}
         self._identities: dict[str, Entry] = {}
+        self.total = 0  # that ever were
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def add(self, entry: Entry) -> None:
+        self.total += 1
         self._entries[entry.id] = entry
         self._identities[entry.identity] = entry
 

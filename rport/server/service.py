@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import logging
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -23,6 +24,7 @@ from rport.server.rules import Rules
 from rport.server.session import ServerSession
 from rport.server.settings import Settings
 from rport.server.upgrade import Arrival
+from rport.statistics import Statistics, sentence
 from rport.websocket import MessageReader, encode_message
 
 DRAIN_TIME = 10.0  # seconds that carried connections get to end when the server stops
@@ -46,6 +48,7 @@ class Service:
         self.on_change: Callable[[], None] = lambda: None  # describe() may give something else
         self.draining = False
         self.pump = Pump(asyncio.get_running_loop())
+        self._statistics = Statistics(self.pump)
         self._sessions: dict[str, ServerSession] = {}
         self.numbers = itertools.count(1)  # of sessions, for the log
         self._tasks: set[asyncio.Task[None]] = set()
@@ -138,6 +141,27 @@ class Service:
         if session is None:
             raise SessionNotFound(f"no session {session_id}")
         return await session.open_tunnel(remote)
+
+    def statistics(self) -> dict[str, Any]:
+        """All numbers, for the API and the log: docs/logging.md."""
+        return self._own_numbers() | self._statistics.numbers()._asdict()
+
+    def _own_numbers(self) -> dict[str, Any]:
+        return {
+            "version": self.version,
+            "sessions": len(self.registry),
+            "sessions_total": self.registry.total,
+            "tunnels": sum(len(entry.tunnels) for entry in self.registry.list()),
+            "ciphers": dict(Counter(session.cipher for session in self._sessions.values())),
+        }
+
+    def log_statistics(self) -> None:
+        """SIGUSR2."""
+        own, numbers = self._own_numbers(), self._statistics.numbers()
+        self._statistics.printed(numbers)
+        ciphers = "".join(f", {count} with {cipher}" for cipher, count in own["ciphers"].items())
+        first = f"{own['sessions']} sessions{ciphers} ({own['sessions_total']} in all), {own['tunnels']} tunnels"
+        log.info("%s", sentence(first, numbers), extra={"statistics": own | numbers._asdict()})
 
     # --- the way out ---------------------------------------------------------------------------------------------
 
