@@ -109,6 +109,9 @@ class Link(Mux):
     def refuse_dial(self, conn: Conn, code: int, reason: str) -> None:
         """The other answer to on_dial."""
 
+    def cut_tunnel(self, tunnel: int, code: int) -> None:
+        """Reset every stream of `tunnel`, at both ends, whatever it still carries."""
+
     def busy(self) -> int:
         """How many connections are carried now, those included that only drain."""
 

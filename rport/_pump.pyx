@@ -477,6 +477,17 @@ cdef class Link(Mux):
             self.decline(conn, code, reason)
             self.wake()
 
+    def cut_tunnel(self, uint32_t tunnel, int code):
+        """Resets every stream of `tunnel`, at both ends, whatever it still carries."""
+        cdef Conn c
+        self.now = net.rp_now()
+        for c in list(self.streams.values()):
+            if c.tunnel == tunnel:
+                c.close(self.pump, True)
+                self.reset(c, code)
+        self.resume_listeners()
+        self.wake()
+
     @property
     def alive(self):
         return not self.dead

@@ -72,6 +72,7 @@ class ClientSession(Session):
         self.resolver = resolver
         self.status = status or Status()
         self.picked = picked  # by index of the remote, the port that the server picked
+        self.refusal: RportError | None = None  # by which the server ended the session, perhaps long after the welcome
         self.welcomed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         # Those that every server understands come first: the hello holds them, and the others wait for the welcome.
         self.remotes = sorted(settings.remotes, key=lambda remote: bool(remote.needs))
@@ -109,6 +110,8 @@ class ClientSession(Session):
             self._on_tunnel(message)
         elif kind == "offer":
             self._on_offer(message)
+        elif kind == "withdraw":
+            self._on_withdraw(message)
 
     def _on_welcome(self, message: control.Message) -> None:
         if self.welcomed.done():
@@ -131,6 +134,7 @@ class ClientSession(Session):
     def _on_refuse(self, message: control.Message) -> None:
         code, text = control.get_str(message, "code"), control.get_str(message, "message")
         error: RportError = AuthFailed(text) if code == "auth" else Refused(code, text)
+        self.refusal = error
         if not self.welcomed.done():
             self.welcomed.set_exception(error)
 
@@ -139,6 +143,8 @@ class ClientSession(Session):
         ref = control.get_int(message, "ref", 0, len(self.remotes) - 1)
         remote = self.remotes[ref]
         if "error" in message:
+            if (number := self._declared.pop(ref, None)) is not None:  # it had one, which the server has closed
+                self._drop(number)
             if self.picked.pop(ref, None) is not None:  # taken meanwhile: any other will do
                 self._declare(ref)
                 return
@@ -207,6 +213,14 @@ class ClientSession(Session):
             self.link.set_target(number, target)
         except ValueError:
             self.link.set_target(number, None)
+
+    def _on_withdraw(self, message: control.Message) -> None:
+        """An offered tunnel is no more."""
+        number = control.get_int(message, "id", 1, TUNNEL_MAX)
+        if number in self._offered:
+            reason = control.get_str(message, "error", "no reason given")
+            log.warning("The server closed its tunnel to %s: %s", target_name(*self._targets[number]), reason)
+            self._drop(number)
 
     def _drop(self, number: int) -> None:
         self.link.drop_target(number)
@@ -359,7 +373,7 @@ class Agent:
         code, text = session.goodbye or (None, "")
         self._ending = str(session.error or text or "the server ended the session")
         log.log(logging.INFO if code == CLOSE_GOING_DOWN else logging.WARNING, "Disconnected: %s", self._ending)
-        return None
+        return session.refusal
 
     async def _connect(self, pump: Pump) -> ClientSession:
         """Dial, shake hands, say hello; a session that was welcomed. Raises RportError."""

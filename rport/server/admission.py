@@ -63,6 +63,12 @@ class Grant:
             self.key is None or self.key.listen.allow(host, port)
         )
 
+    @property
+    def holder(self) -> tuple[str | None, bytes | None]:
+        """Whose it is, whatever it allows at the moment."""
+        user, key = self.user, self.key
+        return user.name if user is not None else None, key.public if key is not None else None
+
     def __str__(self) -> str:
         parts = [f"user {quoted(self.user.name)}"] if self.user is not None else []
         return ", ".join(parts + ([f"key {quoted(self.key.name)}"] if self.key is not None else []))
@@ -174,11 +180,11 @@ class Admission:
             raise Refused("auth", f"this key may not be used from {address} any more")
         return key
 
-    async def reconfigure(self, settings: Settings) -> None:
+    async def reconfigure(self, settings: Settings) -> bool:
         """Other files, or the same ones that may have changed. Broken ones change nothing, and are logged."""
         self._settings = settings
         self._watch = Watch(*_paths(settings))
-        await self._reread()
+        return await self._reread()
 
     async def follow(self, told: Callable[[], None]) -> None:
         """Call `told` behind each change of the files; never returns."""
@@ -195,8 +201,10 @@ class Admission:
             log.error("%s; who may come in stays as it was", error)
             return False
         self._users, self._keys = users, keys
-        counts = [f"{len(roll)} {name}" for roll, name in ((users, "users"), (keys, "client keys")) if roll is not None]
-        log.info("Who may come in was read again: %s", ", ".join(counts) or "everybody")
+        if not self.open:
+            rolls = {"users": users, "client keys": keys}
+            counts = [f"{name}: {len(roll)}" for name, roll in rolls.items() if roll is not None]
+            log.info("Who may come in was read again; %s", ", ".join(counts))
         for text in self.warnings():
             log.warning("%s", text)
         return True

@@ -94,8 +94,8 @@ async def serve(
     server.capture_signals = contextlib.nullcontext  # ours drain first
     log.info("rportd %s", __version__)
     log.info("Fingerprint %s", keys.fingerprint(pair.public))
-    if settings.auth is None:
-        log.warning("No login configured: every client is let in; set one with --auth or RPORT_AUTH")
+    for text in service.admission.warnings():
+        log.warning("%s", text)
     for host, port in where:
         log.info("Listening on %s...", host_port(host, port))
     if lasting and (settings.host, settings.port) not in where:

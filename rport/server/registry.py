@@ -16,7 +16,8 @@ class Tunnel:
 
 @dataclass
 class Entry:
-    """An admitted session, as the API knows it. `id` is 64 hex digits, `user` empty without a login."""
+    """An admitted session, as the API knows it. `id` is 64 hex digits, `user` empty without a login.
+    `key` is the name of the client key that it showed."""
 
     id: str
     version: str
@@ -24,6 +25,7 @@ class Entry:
     user: str
     identity: str = field(repr=False)
     tunnels: dict[int, Tunnel] = field(default_factory=dict)
+    key: str = ""
 
 
 class Registry:

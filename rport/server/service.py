@@ -17,6 +17,7 @@ from rport.keys import KeyPair
 from rport.link import CLOSE_GOING_DOWN, read_message
 from rport.remote import Remote
 from rport.server import registry
+from rport.server.admission import Admission, Grant
 from rport.server.certificates import Certificates
 from rport.server.errors import SessionNotFound
 from rport.server.gate import ADMISSION_TIMEOUT
@@ -53,6 +54,8 @@ class Service:
         self.numbers = itertools.count(1)  # of sessions, for the log
         self._tasks: set[asyncio.Task[None]] = set()
         self._ciphers = preferred_ciphers()
+        self.admission = Admission(settings)
+        self._following = asyncio.get_running_loop().create_task(self._follow(None))
         self._spawn(self.certificates.keep_fresh())
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
@@ -65,6 +68,18 @@ class Service:
         self.settings = settings
         self.rules.trusted = settings.trusted_proxy
         self.certificates.reconfigure(settings)
+        self._following.cancel()
+        self._following = asyncio.get_running_loop().create_task(self._follow(settings))
+
+    async def _follow(self, settings: Settings | None) -> None:
+        """Whatever says who may come in has a say over who is there."""
+        if settings is not None and await self.admission.reconfigure(settings):
+            self._review()
+        await self.admission.follow(self._review)
+
+    def _review(self) -> None:
+        for session in list(self._sessions.values()):
+            session.review()
 
     # --- the way in ----------------------------------------------------------------------------------------------
 
@@ -123,12 +138,13 @@ class Service:
         count = len(self.registry)
         return f"{'Stopping' if self.draining else 'Serving'}, {count} session{'' if count == 1 else 's'}"
 
-    def by_identity(self, identity: str, user: str) -> ServerSession | None:
-        """The session of the same client and login, whose place a new one takes."""
+    def predecessor(self, identity: str, user: str, grant: Grant) -> ServerSession | None:
+        """The session of the same client, login and key, whose place a new one takes."""
         found = self.registry.find_by_identity(identity)
         if found is None or found.user != user:
             return None
-        return self._sessions.get(found.id)
+        session = self._sessions.get(found.id)
+        return session if session is not None and session.grant.holder == grant.holder else None
 
     def holder(self, lhost: str, lport: int) -> tuple[ServerSession, registry.Tunnel] | None:
         """Whose tunnel stands in the way of listening there."""
@@ -176,6 +192,8 @@ class Service:
         for session in list(self._sessions.values()):
             session.link.finish_session(CLOSE_GOING_DOWN, "the server is going down")
         await asyncio.gather(*(session.ended.wait() for session in self._sessions.values()))
+        self._following.cancel()
+        self.admission.close()
         self.pump.close()
 
     def _streams(self) -> int:

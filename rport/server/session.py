@@ -1,7 +1,6 @@
 """One client's session at the server: admission, its tunnels, its end."""
 
 import asyncio
-import hmac
 import itertools
 import logging
 import secrets
@@ -12,20 +11,22 @@ from typing import TYPE_CHECKING
 from rport import __version__, control
 from rport._pump import Listener, Pump
 from rport.channel import Channel
-from rport.errors import ProtocolError
+from rport.errors import ProtocolError, Refused
 from rport.handshake import HandshakeResult
 from rport.link import CLOSE_REFUSED, CLOSE_REPLACED, KEEPALIVE, TUNNEL_MAX, Session
 from rport.remote import CAPS, Remote, host_port
 from rport.server import ports, registry
+from rport.server.admission import Grant, Login, LoginFailed
 from rport.server.errors import NotAllowed, PortUnavailable, TunnelExists
+from rport.server.hello import Hello
 
 if TYPE_CHECKING:
     from rport.server.service import Service
 
 TUNNELS_MAX = 256  # per session; a control message holds no more
-VERSION_SHOWN = 64  # characters of the client's version
 DESCRIPTORS_KEPT = 32  # of the 64 that visitors leave: for clients and the API; what listens keeps its own for good
 ANSWER_TIMEOUT = 10.0  # seconds for a client to say whether it serves an offered tunnel
+CODE_FORBIDDEN = 7  # PROTOCOL.md, section 7
 
 log = logging.getLogger("rport")
 
@@ -42,17 +43,21 @@ class ServerSession(Session):
         self.name = f"session#{next(service.numbers)}"
         self.admitted = asyncio.Event()
         self.entry: registry.Entry | None = None
+        self.grant = Grant()  # by what it was let in
         self.caps: set[str] = set()  # of the client
+        self._public = keys.remote_static
+        self._admission: asyncio.Task[None] | None = None
         self._numbers = itertools.count(1)  # of tunnels
         self._listeners: dict[int, Listener] = {}
+        self._refs: dict[int, int] = {}  # by the number of a declared tunnel, the client's reference
         self._declined: dict[int, str] = {}  # by the client's reference, why there is no tunnel
         self._answers: dict[int, asyncio.Future[str | None]] = {}
 
     def on_message(self, kind: str, message: control.Message) -> None:
         if self.entry is None:
-            if kind != "hello":
-                raise ProtocolError(f"{kind!r} before hello")
-            self._on_hello(message)
+            if kind != "hello" or self._admission is not None:
+                raise ProtocolError(f"{kind!r} before the welcome" if self._admission else f"{kind!r} before hello")
+            self._on_hello(Hello.read(message))
         elif kind == "declare":
             ref = control.get_int(message, "ref", 0, TUNNELS_MAX - 1)
             self._declare(ref, Remote.from_wire(message.get("remote")))
@@ -63,45 +68,78 @@ class ServerSession(Session):
 
     # --- admission -----------------------------------------------------------------------------------------------
 
-    def _on_hello(self, message: control.Message) -> None:
-        user = control.get_str(message, "user", "")
-        version = control.get_str(message, "version")
-        identity = control.get_str(message, "identity")
-        theirs = control.get_list(message, "caps", [])
-        self.caps = {cap for cap in CAPS if cap in theirs}
-        remotes = [Remote.from_wire(item) for item in control.get_list(message, "remotes", [])]
-        if self.service.draining:
-            return self.refuse("busy", "the server is going down; try again")
-        if not self._login(user, control.get_str(message, "password", "")):
-            log.warning("%s: login failed for user %r from %s", self.name, user[:64], self.peer[0])
-            text = "unknown user or wrong password" if user else "the server wants one: give --auth or RPORT_AUTH"
-            return self.refuse("auth", f"login failed: {text}")
-        old = self.service.by_identity(identity, user)
+    def _on_hello(self, hello: Hello) -> None:
+        """Nothing else is taken from the client until this is decided, for which the front door's deadline stands."""
+        self._admission = asyncio.get_running_loop().create_task(self._decide(hello))
+        self._admission.add_done_callback(self._decided)
+
+    async def _decide(self, hello: Hello) -> None:
+        try:
+            if self.service.draining:
+                raise Refused("busy", "the server is going down; try again")
+            login = Login(self.peer[0], hello.user, hello.password, hello.identity, self._public)
+            self.grant = await self.service.admission.check(login)
+        except LoginFailed as error:
+            # share/fail2ban reads this line: its form is fixed, and what a client chose stands in quotes.
+            log.warning("%s: login failed for %s from %s", self.name, error.who, self.peer[0])
+            await asyncio.sleep(error.hold)
+            self.refuse(error.code, str(error))
+        except Refused as error:
+            log.info("%s: %s not let in: %s", self.name, self.peer[0], error)
+            self.refuse(error.code, str(error))
+        else:
+            self._admit(hello)
+
+    def _decided(self, task: "asyncio.Task[None]") -> None:
+        """One session's trouble is not another's."""
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, Exception):
+            log.error("%s: failed", self.name, exc_info=error)
+            self.link.abort(error)
+
+    def _admit(self, hello: Hello) -> None:
+        old = self.service.predecessor(hello.identity, hello.user, self.grant)
         if old is not None:
             log.info("%s: takes over from %s", self.name, old.name)
             old.yield_to_successor()
-        self._admit(
-            registry.Entry(secrets.token_hex(32), version[:VERSION_SHOWN], host_port(*self.peer), user, identity)
+        self.caps = hello.caps
+        key = self.grant.key.name if self.grant.key is not None else ""
+        entry = self.entry = registry.Entry(
+            secrets.token_hex(32), hello.version, host_port(*self.peer), hello.user, hello.identity, key=key
         )
-        for ref, remote in enumerate(remotes[:TUNNELS_MAX]):
-            self._declare(ref, remote)
-        self.start_keepalive(KEEPALIVE)
-        return None
-
-    def _admit(self, entry: registry.Entry) -> None:
-        self.entry = entry
         self.link.admit_peer()
         self.service.admit(self)
         self.admitted.set()
         self.send({"type": "welcome", "version": __version__, "session": entry.id, "caps": list(CAPS)})
-        log.info("%s: Open (client %s, %s)", self.name, entry.version, entry.address)
+        shown = f", {self.grant}" if str(self.grant) else ""
+        log.info("%s: Open (client %s, %s%s)", self.name, entry.version, entry.address, shown)
+        for ref, remote in enumerate(hello.remotes[:TUNNELS_MAX]):
+            self._declare(ref, remote)
+        self.start_keepalive(KEEPALIVE)
 
-    def _login(self, user: str, password: str) -> bool:
-        auth = self.service.settings.auth
-        if auth is None:
-            return True
-        given, wanted = f"{user}:{password}".encode(), f"{auth[0]}:{auth[1]}".encode()
-        return hmac.compare_digest(given, wanted)
+    def review(self) -> None:
+        """Users or keys have changed: it stays, stays with fewer tunnels, or goes."""
+        assert self.entry is not None
+        try:
+            self.grant = self.service.admission.renew(self.grant, self.peer[0])
+        except Refused as error:
+            return self._expel(error)
+        for tunnel in list(self.entry.tunnels.values()):
+            if not self.grant.allows(tunnel.remote.lhost, tunnel.port):
+                self.close_tunnel(tunnel.id, self._forbidden(tunnel.remote.lhost, tunnel.port))
+        return None
+
+    def _expel(self, error: Refused) -> None:
+        """Visitors are cut off at once: a client that reads nothing could put the end of its session off."""
+        assert self.entry is not None
+        log.warning("%s: %s is not let in any more: %s", self.name, str(self.grant) or "its client", error)
+        if self.link.closing:
+            return self.link.abort(error)
+        self.stop_listening()
+        for number in self.entry.tunnels:
+            self.link.cut_tunnel(number, CODE_FORBIDDEN)
+        self.entry.tunnels.clear()
+        return self.refuse(error.code, str(error))
 
     def refuse(self, code: str, text: str) -> None:
         """Say why, then end the session."""
@@ -114,12 +152,13 @@ class ServerSession(Session):
         """A remote that the client declared: listen and say where, or say why not."""
         try:
             tunnel = self._listen(remote, self._reserve(remote), next(self._numbers))
-        except (PortUnavailable, TunnelExists) as error:
+        except (NotAllowed, PortUnavailable, TunnelExists) as error:
             level = logging.DEBUG if self._declined.get(ref) == str(error) else logging.WARNING  # it tries again
             self._declined[ref] = str(error)
             log.log(level, "%s: tunnel %s: %s", self.name, remote, error)
             self.send({"type": "tunnel", "ref": ref, "error": str(error)})
             return
+        self._refs[tunnel.id] = ref
         self.send({"type": "tunnel", "ref": ref, "id": tunnel.id, "lport": tunnel.port})
 
     async def open_tunnel(self, remote: Remote) -> registry.Tunnel:
@@ -146,10 +185,18 @@ class ServerSession(Session):
         if reason is not None:
             sock.close()
             raise NotAllowed(f"the client refuses: {reason}")
+        try:
+            self._check_allowed(remote.lhost, sock.getsockname()[1])  # the rules may have changed meanwhile
+        except NotAllowed as error:
+            sock.close()
+            self.send({"type": "withdraw", "id": number, "error": str(error)})
+            raise
         return self._listen(remote, sock, number)
 
     def _reserve(self, remote: Remote) -> socket.socket:
         assert self.entry is not None
+        if remote.lport:  # before anything is said of who has the port
+            self._check_allowed(remote.lhost, remote.lport)
         if len(self.entry.tunnels) >= TUNNELS_MAX:
             raise PortUnavailable(f"this client has {TUNNELS_MAX} tunnels already")
         if remote.lport in self.service.ports:  # also where that is on another address: nobody shall pose as the API
@@ -165,7 +212,25 @@ class ServerSession(Session):
         if sock.fileno() >= self.service.pump.descriptor_limit - DESCRIPTORS_KEPT:
             sock.close()
             raise PortUnavailable("the server has no more room for tunnels")
+        try:
+            self._check_allowed(*sock.getsockname()[:2])  # what was really bound, and the port that was picked
+        except NotAllowed:
+            sock.close()
+            raise
         return sock
+
+    # The rules are looked at when a tunnel comes to be and whenever they or what a session shows change; a tunnel that
+    # they no longer allow has no listener from that moment on, and none of its streams goes on. As a stream begins at
+    # its tunnel's listener and nowhere else, none is ever carried that the rules of that moment do not allow: asking
+    # again for each would only cost time.
+
+    def _check_allowed(self, lhost: str, lport: int) -> None:
+        """Raises NotAllowed."""
+        if not self.grant.allows(lhost, lport):
+            raise NotAllowed(self._forbidden(lhost, lport))
+
+    def _forbidden(self, lhost: str, lport: int) -> str:
+        return f"listening on {host_port(lhost, lport)} is not allowed for {self.grant}"
 
     def _listen(self, remote: Remote, sock: socket.socket, number: int) -> registry.Tunnel:
         assert self.entry is not None
@@ -175,6 +240,20 @@ class ServerSession(Session):
         self.entry.tunnels[number] = tunnel
         log.info("%s: %s Listening", self.name, replace(remote, lport=port))
         return tunnel
+
+    def close_tunnel(self, number: int, reason: str) -> None:
+        """Its port is free, what it carried is reset at both ends, and the client hears why."""
+        assert self.entry is not None
+        tunnel = self.entry.tunnels.pop(number)
+        self._listeners.pop(number).close()
+        self.link.cut_tunnel(number, CODE_FORBIDDEN)
+        log.info("%s: %s Closed: %s", self.name, replace(tunnel.remote, lport=tunnel.port), reason)
+        ref = self._refs.pop(number, None)
+        if ref is None:
+            self.send({"type": "withdraw", "id": number, "error": reason})
+        else:
+            self._declined[ref] = reason
+            self.send({"type": "tunnel", "ref": ref, "error": reason})
 
     def stop_listening(self) -> None:
         """No new visitors; those that are there go on."""
@@ -197,6 +276,8 @@ class ServerSession(Session):
 
     def on_closed(self, error: Exception | None) -> None:
         super().on_closed(error)
+        if self._admission is not None:
+            self._admission.cancel()
         for answer in self._answers.values():
             if not answer.done():
                 answer.set_result("the client is gone")
