@@ -14,6 +14,7 @@ import msgpack
 from rport._mux import constants
 from rport._pump import Link, Pump
 from rport._seal import Seal
+from rport.channel import Channel
 from rport.handshake import HandshakeResult, Initiator, Responder
 from rport.websocket import MessageReader, UpgradeResponse, encode_message, new_key, upgrade_request
 
@@ -90,7 +91,10 @@ class WirePeer:
         readable = select.poll()
         readable.register(self.sock, select.POLLIN)
         while readable.poll(0):
-            data = self.sock.recv(1 << 20)
+            try:
+                data = self.sock.recv(1 << 20, socket.MSG_DONTWAIT)
+            except BlockingIOError:  # a part of what a layer between would have whole
+                continue
             if not data:
                 if self.waiting:
                     break
@@ -188,6 +192,14 @@ def tcp_pair() -> tuple[socket.socket, socket.socket]:
         return near, listener.accept()[0]
 
 
+def plain(near: socket.socket, far: socket.socket, client: bool) -> tuple[Channel, socket.socket]:
+    """What a Link is made of, and the socket of its peer."""
+    return Channel(near), far
+
+
+carrier = plain  # tests of another carrier exchange it
+
+
 def link_with_peer(
     pump: Pump,
     *,
@@ -204,7 +216,8 @@ def link_with_peer(
     mine, theirs = key_pair_for(client, cipher)
     watcher = watcher or Watcher()
     sealer, opener = Seal(mine.cipher, mine.send_key), Seal(mine.cipher, mine.recv_key)
-    link = Link(sealer, opener, client, pump, near.detach(), watcher)
+    channel, far = carrier(near, far, client)
+    link = channel.make_link(sealer, opener, client, pump, watcher)
     peer = WirePeer(far, theirs, client=not client)
     if key_due:
         sealer.rekey(-1e9)
