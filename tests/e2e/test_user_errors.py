@@ -58,7 +58,7 @@ def run(module: str, *argv: str, state: Path, env: dict[str, str] | None = None,
     surroundings = {
         name: value for name, value in os.environ.items() if name not in FORGOTTEN and not name.startswith("RPORT_")
     }
-    surroundings |= {"RPORT_STATE_DIR": str(state), "RPORT_CONFIG": "none", **(env or {})}
+    surroundings |= {"RPORT_STATE_DIR": str(state), "RPORT_CONFIG": "none", "RPORT_ALLOW_ROOT": "1", **(env or {})}
     started = time.monotonic()
     process = subprocess.Popen(
         [*prefix, sys.executable, "-m", module, *argv],
