@@ -354,7 +354,7 @@ def test_stop_does_not_wait_for_a_name_server(tmp_path: Path) -> None:
     setup = f"ip link set lo up && ip route add 198.51.100.0/24 dev lo && mount --bind {resolv} /etc/resolv.conf"
     tool("ip")
     process = subprocess.Popen(
-        [*namespace(setup, "--net"), sys.executable, "-m", "rport.client", "slow.example:80"],
+        [*namespace(setup, "--net"), sys.executable, "-m", "rport.client", "--allow-root", "slow.example:80"],
         stderr=subprocess.PIPE,
         text=True,
     )
