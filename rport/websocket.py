@@ -60,7 +60,10 @@ def accept_key(key: str) -> str:
 
 
 def upgrade_request(host: str, path: str, key: str, headers: Sequence[tuple[str, str]] = ()) -> bytes:
-    """The client's HTTP request. `headers` are the user's own. Raises UsageError for what HTTP cannot carry."""
+    """The client's HTTP request. `headers` are the user's own. Raises UsageError for what HTTP cannot carry.
+
+    Its head stays within what every server takes.
+    """
     for name, _ in headers:
         if name.lower() in RESERVED_HEADERS:
             raise UsageError(f"header {show(name)} cannot be given: rport sets it itself")
@@ -75,7 +78,13 @@ def upgrade_request(host: str, path: str, key: str, headers: Sequence[tuple[str,
     ]
     if not path.startswith("/") or not _is_token(path):
         raise UsageError(f"path {show(path)} cannot be requested: it must begin with / and hold no spaces")
-    return _head(f"GET {path} HTTP/1.1", fields)
+    head = _head(f"GET {path} HTTP/1.1", fields)
+    if len(fields) > HEADERS_MAX:
+        allowed = HEADERS_MAX - len(fields) + len(headers)
+        raise UsageError(f"{len(headers)} headers are too many: {allowed} may be given")
+    if len(head) > HEAD_MAX:
+        raise UsageError(f"the request would be longer than {HEAD_MAX} bytes: the headers and the path have to shrink")
+    return head
 
 
 def upgrade_response(key: str) -> bytes:

@@ -83,6 +83,14 @@ def test_unfit_headers(header: tuple[str, str]) -> None:
     assert str(caught.value).isprintable()
 
 
+def test_a_request_that_is_too_big() -> None:
+    with pytest.raises(UsageError, match="59 headers are too many: 58 may be given"):
+        upgrade_request("h", "/", KEY, [("a", "b")] * 59)
+    upgrade_request("h", "/", KEY, [("a", "b")] * 58)
+    with pytest.raises(UsageError, match="longer than 16384 bytes"):
+        upgrade_request("h", "/", KEY, [("a", "b" * 16384)])
+
+
 def test_unfit_host() -> None:
     with pytest.raises(UsageError, match="Host"):
         upgrade_request("h\r\nX: y", "/", KEY, [])

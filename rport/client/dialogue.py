@@ -16,6 +16,8 @@ from rport.errors import ConnectError
 from rport.remote import host_port
 from rport.websocket import HEAD_MAX, HEADERS_MAX, show
 
+PERHAPS_TLS = "; if it speaks TLS, write https:// for it"
+
 Dialogue = Generator[bytes, bytes, None]
 
 _STATUS = re.compile(rb"HTTP/1\.[0-9] ([0-9]{3})(?: .*)?", re.DOTALL)
@@ -75,7 +77,10 @@ class _Inbox:
 
 def _http(proxy: Proxy, host: str, port: int) -> Dialogue:
     inbox = _Inbox()
-    yield from inbox.more(_connect_request(proxy, host_port(host, port)))
+    try:
+        yield from inbox.more(_connect_request(proxy, host_port(host, port)))
+    except ConnectError as error:
+        raise ConnectError(f"{error}{PERHAPS_TLS if proxy.scheme == 'http' else ''}") from None
     while not _is_whole(inbox.data):
         yield from inbox.more()
     head, _, inbox.data = inbox.data.partition(b"\r\n\r\n")

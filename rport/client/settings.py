@@ -9,6 +9,7 @@ from rport.client.policy import Rule
 from rport.errors import UsageError
 from rport.login import Login
 from rport.remote import Remote
+from rport.websocket import upgrade_request
 
 if TYPE_CHECKING:
     from rport.client.proxy import Proxy  # few clients need it
@@ -62,6 +63,9 @@ def build(values: dict[str, Any]) -> Settings:
     for one, other in itertools.combinations(settings.remotes, 2):
         if one.clashes(other):
             raise UsageError(f"remotes {one} and {other}: the server can listen there for one of them only")
+    if settings.server is not None and settings.header:
+        address = settings.server
+        upgrade_request(settings.hostname or address.authority, address.path, "", settings.header)
     if (settings.tls_cert is None) != (settings.tls_key is None):
         raise UsageError("--tls-cert and --tls-key belong together")
     if settings.tls_insecure and settings.fingerprint is None:

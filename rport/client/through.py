@@ -3,7 +3,7 @@
 import asyncio
 import socket
 
-from rport.client.dialogue import Dialogue, talk_to
+from rport.client.dialogue import PERHAPS_TLS, Dialogue, talk_to
 from rport.client.proxy import Proxy
 from rport.client.reach import reach, silence
 from rport.client.resolve import Resolver
@@ -20,7 +20,7 @@ async def reach_through(
     `authorities`: a PEM file of those that may vouch for an https:// proxy, besides the system's. Raises ConnectError,
     and UsageError for that file.
     """
-    what, program = f"the proxy {proxy}", "a proxy"
+    what, program = f"the proxy {proxy}", "a SOCKS5 proxy" if proxy.scheme == "socks5" else "an HTTP proxy"
     sock = await reach(proxy.host, proxy.port, what, program, resolver, deadline)
     try:
         async with asyncio.timeout_at(deadline):
@@ -36,7 +36,8 @@ async def reach_through(
         if isinstance(error, ConnectError):
             raise ConnectError(f"{what}: {error}") from None
         if isinstance(error, OSError):
-            raise ConnectError(f"{what}: the connection broke, {error.strerror or error}") from None
+            advice = PERHAPS_TLS if proxy.scheme == "http" else ""
+            raise ConnectError(f"{what}: the connection broke, {error.strerror or error}{advice}") from None
         raise
     return sock
 

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
@@ -116,8 +117,13 @@ class Daemon:
 
     def __init__(self, port: int, *argv: str) -> None:
         self.port = port
-        self._process = subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        self.process = subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,  # it may have helpers
         )
         try:
             until(self._up, f"{argv[0]} takes connections")
@@ -126,17 +132,20 @@ class Daemon:
             raise
 
     def _up(self) -> bool:
-        if self._process.poll() is not None:
-            assert self._process.stderr is not None
-            pytest.skip(f"does not start here: {self._process.stderr.read().strip()}")
+        if self.process.poll() is not None:
+            assert self.process.stderr is not None
+            pytest.skip(f"does not start here: {self.process.stderr.read().strip()}")
         with contextlib.suppress(OSError):
             socket.create_connection(("127.0.0.1", self.port), timeout=5).close()
             return True
         return False
 
     def close(self) -> None:
-        self._process.kill()
-        self._process.communicate()
+        if self.process.stderr is None or self.process.stderr.closed:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.communicate()
 
 
 def nginx(directory: Path, *, encrypted: bool) -> Daemon:
