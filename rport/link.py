@@ -50,6 +50,10 @@ class Session:
         self._asked = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
+    def tags(self, **more: object) -> dict[str, object]:
+        """The `extra` of a log line about this session; `limit` names what the peer can cause many of."""
+        return {"session": self.name, **more}
+
     def send(self, message: Mapping[str, object]) -> None:
         """Queue one control message. A peer that reads none of them loses the session."""
         if not self.link.alive:
@@ -115,7 +119,7 @@ class Session:
         raise NotImplementedError
 
     def on_refused(self, tunnel: int, code: int, text: str) -> None:
-        log.info("connection through tunnel %d refused: %s", tunnel, text)
+        log.info("connection through tunnel %d refused: %s", tunnel, text, extra=self.tags(limit=self.name))
 
     def on_stream(self, conn: Conn, peer: str) -> None:
         """Only where debug lines are wanted; `peer` is the visitor at the server, empty at the client."""

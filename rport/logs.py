@@ -1,7 +1,8 @@
 """Log lines: one event, one line, as text or JSON; nothing that a peer named can break it.
 
-A line is escaped and has a bound. What a caller gives as `extra`, of the names in EXTRAS, has keys of its own in JSON.
-Secrets are not filtered here: nobody passes them in.
+A line is escaped and has a bound. What a caller gives as `extra`, of the names in EXTRAS, has keys of its own in JSON;
+an extra `limit` names whoever can cause many such lines, and whose number is bounded. Secrets are not filtered here:
+nobody passes them in.
 """
 
 import logging
@@ -11,6 +12,7 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from rport.sinks import File, Sink, Stream
+from rport.throttle import Throttle
 
 TEXT_MAX = 4000  # characters of one event; a peer's texts have up to 4096 octets each
 EXTRA_MAX = 200  # characters of one extra
@@ -50,7 +52,7 @@ class JsonFormatter(logging.Formatter):
         import json  # here: most have text
 
         super().__init__()
-        self._encode = json.JSONEncoder(default=str).encode
+        self._encode = json.JSONEncoder().encode
 
     def format(self, record: logging.LogRecord) -> str:
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
@@ -61,7 +63,7 @@ class JsonFormatter(logging.Formatter):
         }
         for name in EXTRAS:
             if value := getattr(record, name, None):
-                item[name] = cut(escape(value), EXTRA_MAX) if isinstance(value, str) else value
+                item[name] = value if name == "statistics" else cut(escape(str(value)), EXTRA_MAX)
         return self._encode(item)
 
 
@@ -73,9 +75,18 @@ class Handler(logging.Handler):
         self.setFormatter(formatter)
         self.sink = sink
         self._left_out = 0
+        self._throttle = Throttle(time.monotonic())
 
     def emit(self, record: logging.LogRecord) -> None:
-        if self._left_out and self._write(_notice(self._left_out)):
+        now = time.monotonic()
+        for name, count in self._throttle.due(now):
+            self._put(_notice("%s: %d lines were left out", name, count))
+        source = getattr(record, "limit", None)
+        if source is None or record.levelno < logging.INFO or self._throttle.admits(source, now):
+            self._put(record)
+
+    def _put(self, record: logging.LogRecord) -> None:
+        if self._left_out and self._write(_notice("%d lines could not be written here", self._left_out)):
             self._left_out = 0
         self._left_out += not self._write(record)
 
@@ -87,9 +98,8 @@ class Handler(logging.Handler):
         super().close()
 
 
-def _notice(count: int) -> logging.LogRecord:
-    text = "%d lines could not be written here"
-    return logging.LogRecord("rport", logging.WARNING, __file__, 0, text, (count,), None)
+def _notice(text: str, *args: object) -> logging.LogRecord:
+    return logging.LogRecord("rport", logging.WARNING, __file__, 0, text, args, None)
 
 
 def text_of(record: logging.LogRecord) -> str:

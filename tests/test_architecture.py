@@ -23,6 +23,7 @@ SANS_IO = {
     "websocket",
     "logs",
     "sinks",
+    "throttle",
     "login",
     "options",
 }

@@ -154,7 +154,8 @@ class ClientSession(Session):
             self._waits[ref] = wait
             reason = control.get_str(message, "error")
             level = logging.DEBUG if self._complaints.get(ref) == reason else logging.ERROR
-            log.log(level, "Tunnel %s: %s; trying again", remote, reason)
+            about = self.tags(limit="the server", tunnel=remote)
+            log.log(level, "Tunnel %s: %s; trying again", remote, reason, extra=about)
             self._complaints[ref] = reason
             self.status.down(ref, remote, reason)
             self._retries.add(ref)
@@ -171,7 +172,7 @@ class ClientSession(Session):
         self._serve(number, dialled_host(remote), remote.rport)
         there = replace(remote, lport=port, rhost=dialled_host(remote))
         self.status.up(ref, there)
-        log_state.info("Tunnel %s", there)
+        log_state.info("Tunnel %s", there, extra=self.tags(tunnel=there))
 
     async def _declare_again(self, ref: int, wait: float) -> None:
         await asyncio.sleep(wait)
@@ -196,14 +197,16 @@ class ClientSession(Session):
             reason = f"this client has taken {OFFERS_MAX} offers already"
         answer: dict[str, object] = {"type": "answer", "id": number}
         if reason is not None:
-            log.warning("The server asked for a tunnel to %s: refused, %s", remote.target, reason)
+            about = self.tags(limit="the server", tunnel=remote)
+            log.warning("The server asked for a tunnel to %s: refused, %s", remote.target, reason, extra=about)
             answer["error"] = reason
         else:
             self._offered.add(number)
             self._serve(number, host, remote.rport)
             there = replace(remote, rhost=host)
             self.status.up(-number, there, offered=True)
-            log_state.info("Tunnel %s (asked for by the server)", there)
+            about = self.tags(limit="the server", tunnel=there)
+            log_state.info("Tunnel %s (asked for by the server)", there, extra=about)
         self.send(answer)
 
     def _serve(self, number: int, host: str, port: int) -> None:
@@ -243,7 +246,8 @@ class ClientSession(Session):
         if not often:
             self._told[tunnel] = now
         where = target_name(*self._targets[tunnel]) if tunnel in self._targets else f"of tunnel {tunnel}"
-        log.log(logging.DEBUG if often else logging.WARNING, "Target %s cannot be reached: %s", where, text)
+        level = logging.DEBUG if often else logging.WARNING
+        log.log(level, "Target %s cannot be reached: %s", where, text, extra=self.tags(limit="the server"))
 
     async def _dial_name(self, conn: Conn, host: str, port: int) -> None:
         try:

@@ -18,7 +18,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from rport.channel import Channel, TlsChannel
 from rport.server.caller import Caller
-from rport.server.gate import ADMISSION_TIMEOUT, Gate
+from rport.server.gate import ADMISSION_TIMEOUT, Gate, tags
 from rport.server.rules import Rules
 from rport.server.upgrade import Arrival, Refusal, answer, names_websocket, wants_websocket, websocket_key
 from rport.websocket import HEAD_MAX, HEADERS_MAX, upgrade_response
@@ -194,7 +194,8 @@ class RportHttp(HttpToolsProtocol):
         try:
             self._caller.identify(self.headers)
         except ValueError as error:
-            log.warning("%s: what this trusted proxy says of its client: %s", self._caller.peer[0], error)
+            proxy = self._caller.peer[0]
+            log.warning("%s: what this trusted proxy says of its client: %s", proxy, error, extra=tags(proxy))
             raise Refusal(400, "what the reverse proxy says of its client cannot be read") from None
         if self._caller.relayed:
             self.scope["client"] = None  # the API must not take a proxy on this machine for a caller on it
@@ -265,7 +266,7 @@ class RportHttp(HttpToolsProtocol):
         """Say why and close. A request before this one gets its own answer instead, and the connection ends with it."""
         self._deaf = True
         self._stop_timer()
-        log.info("%s: refused: %s", self._caller.peer[0], refusal.text)
+        log.info("%s: refused: %s", self._caller.peer[0], refusal.text, extra=tags(self._caller.peer[0]))
         if self._pending() and not self.cycle.more_body:
             self.cycle.keep_alive = False
             return

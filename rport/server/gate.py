@@ -35,6 +35,11 @@ class Gate:
             del self._counts[source]
 
 
+def tags(address: str) -> dict[str, object]:
+    """The `extra` of a log line that somebody there caused who is not admitted yet."""
+    return {"client": address, "limit": source_of(address)}
+
+
 def source_of(address: str) -> str:
     """The unit that one host is given: an IPv4 address, or a whole /64 of IPv6."""
     try:

@@ -11,6 +11,7 @@ import ssl
 from typing import Any
 
 from rport.server.certificates import Certificates
+from rport.server.gate import tags
 from rport.server.upgrade import Refusal, answer
 from rport.tls import Tls, TlsFailed, words
 
@@ -125,14 +126,16 @@ class TlsLayer(asyncio.Protocol):
     def _fail(self, error: TlsFailed) -> None:
         """Tell the peer. It may still be sending, and what is unread at a close becomes a reset, which may overtake the
         alert: so it is left to close. The upper protocol's time bounds the wait."""
-        log.info("%s: refused: %s", _name(self.lower), error)
+        name = _name(self.lower)
+        log.info("%s: refused: %s", name, error, extra=tags(name))
         self.deaf = True
         self.flush()
         if self.lower.can_write_eof():
             self.lower.write_eof()
 
     def _refuse_plain(self, data: bytes) -> None:
-        log.info("%s: refused: no TLS, on the port that is for it", _name(self.lower))
+        name = _name(self.lower)
+        log.info("%s: refused: no TLS, on the port that is for it", name, extra=tags(name))
         self.deaf = True
         if data[:1].isalpha():
             self.lower.write(answer(_HTTPS))

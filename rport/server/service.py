@@ -20,7 +20,7 @@ from rport.server import registry
 from rport.server.admission import Admission, Grant
 from rport.server.certificates import Certificates
 from rport.server.errors import SessionNotFound
-from rport.server.gate import ADMISSION_TIMEOUT
+from rport.server.gate import ADMISSION_TIMEOUT, tags
 from rport.server.rules import Rules
 from rport.server.session import ServerSession
 from rport.server.settings import Settings
@@ -94,11 +94,12 @@ class Service:
                 session = await self._shake_hands(arrival)
                 await session.admitted.wait()
         except TimeoutError:
-            log.warning("%s: not admitted within %g s", arrival.peer[0], ADMISSION_TIMEOUT)
+            peer = arrival.peer[0]
+            log.warning("%s: not admitted within %g s", peer, ADMISSION_TIMEOUT, extra=tags(peer))
             if session is not None:
                 session.link.abort(None)
         except (ProtocolError, LinkLost) as error:
-            log.warning("%s: %s", arrival.peer[0], error)
+            log.warning("%s: %s", arrival.peer[0], error, extra=tags(arrival.peer[0]))
         finally:
             arrival.leave()
             arrival.channel.close()  # unless a session has it

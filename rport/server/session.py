@@ -18,6 +18,7 @@ from rport.remote import CAPS, Remote, host_port
 from rport.server import ports, registry
 from rport.server.admission import Grant, Login, LoginFailed
 from rport.server.errors import NotAllowed, PortUnavailable, TunnelExists
+from rport.server.gate import tags
 from rport.server.hello import Hello
 
 if TYPE_CHECKING:
@@ -66,6 +67,10 @@ class ServerSession(Session):
             if answer is not None and not answer.done():
                 answer.set_result(control.get_str(message, "error") if "error" in message else None)
 
+    def tags(self, **more: object) -> dict[str, object]:
+        user = self.entry.user if self.entry else ""
+        return super().tags(client=host_port(*self.peer), user=user) | more
+
     # --- admission -----------------------------------------------------------------------------------------------
 
     def _on_hello(self, hello: Hello) -> None:
@@ -81,11 +86,11 @@ class ServerSession(Session):
             self.grant = await self.service.admission.check(login)
         except LoginFailed as error:
             # share/fail2ban reads this line: its form is fixed, and what a client chose stands in quotes.
-            log.warning("%s: login failed for %s from %s", self.name, error.who, self.peer[0])
+            log.warning("%s: login failed for %s from %s", self.name, error.who, self.peer[0], extra=self.tags())
             await asyncio.sleep(error.hold)
             self.refuse(error.code, str(error))
         except Refused as error:
-            log.info("%s: %s not let in: %s", self.name, self.peer[0], error)
+            log.info("%s: %s not let in: %s", self.name, self.peer[0], error, extra=self.tags(**tags(self.peer[0])))
             self.refuse(error.code, str(error))
         else:
             self._admit(hello)
@@ -100,7 +105,7 @@ class ServerSession(Session):
     def _admit(self, hello: Hello) -> None:
         old = self.service.predecessor(hello.identity, hello.user, self.grant)
         if old is not None:
-            log.info("%s: takes over from %s", self.name, old.name)
+            log.info("%s: takes over from %s", self.name, old.name, extra=self.tags())
             old.yield_to_successor()
         self.caps = hello.caps
         key = self.grant.key.name if self.grant.key is not None else ""
@@ -112,7 +117,7 @@ class ServerSession(Session):
         self.admitted.set()
         self.send({"type": "welcome", "version": __version__, "session": entry.id, "caps": list(CAPS)})
         shown = f", {self.grant}" if str(self.grant) else ""
-        log.info("%s: Open (client %s, %s%s)", self.name, entry.version, entry.address, shown)
+        log.info("%s: Open (client %s, %s%s)", self.name, entry.version, entry.address, shown, extra=self.tags())
         for ref, remote in enumerate(hello.remotes[:TUNNELS_MAX]):
             self._declare(ref, remote)
         self.start_keepalive(KEEPALIVE)
@@ -132,7 +137,9 @@ class ServerSession(Session):
     def _expel(self, error: Refused) -> None:
         """Visitors are cut off at once: a client that reads nothing could put the end of its session off."""
         assert self.entry is not None
-        log.warning("%s: %s is not let in any more: %s", self.name, str(self.grant) or "its client", error)
+        log.warning(
+            "%s: %s is not let in any more: %s", self.name, str(self.grant) or "its client", error, extra=self.tags()
+        )
         if self.link.closing:
             return self.link.abort(error)
         self.stop_listening()
@@ -155,7 +162,9 @@ class ServerSession(Session):
         except (NotAllowed, PortUnavailable, TunnelExists) as error:
             level = logging.DEBUG if self._declined.get(ref) == str(error) else logging.WARNING  # it tries again
             self._declined[ref] = str(error)
-            log.log(level, "%s: tunnel %s: %s", self.name, remote, error)
+            log.log(
+                level, "%s: tunnel %s: %s", self.name, remote, error, extra=self.tags(limit=self.name, tunnel=remote)
+            )
             self.send({"type": "tunnel", "ref": ref, "error": str(error)})
             return
         self._refs[tunnel.id] = ref
@@ -238,7 +247,8 @@ class ServerSession(Session):
         tunnel = registry.Tunnel(id=number, remote=remote, port=port)
         self._listeners[number] = Listener(self.link, sock.detach(), number, remote.proxy_version)
         self.entry.tunnels[number] = tunnel
-        log.info("%s: %s Listening", self.name, replace(remote, lport=port))
+        shown = replace(remote, lport=port)
+        log.info("%s: %s Listening", self.name, shown, extra=self.tags(tunnel=shown))
         return tunnel
 
     def close_tunnel(self, number: int, reason: str) -> None:
@@ -247,7 +257,8 @@ class ServerSession(Session):
         tunnel = self.entry.tunnels.pop(number)
         self._listeners.pop(number).close()
         self.link.cut_tunnel(number, CODE_FORBIDDEN)
-        log.info("%s: %s Closed: %s", self.name, replace(tunnel.remote, lport=tunnel.port), reason)
+        shown = replace(tunnel.remote, lport=tunnel.port)
+        log.info("%s: %s Closed: %s", self.name, shown, reason, extra=self.tags(tunnel=shown))
         ref = self._refs.pop(number, None)
         if ref is None:
             self.send({"type": "withdraw", "id": number, "error": reason})
@@ -272,7 +283,8 @@ class ServerSession(Session):
     def on_refused(self, tunnel: int, code: int, text: str) -> None:
         found = self.entry and self.entry.tunnels.get(tunnel)
         target = found.remote.target if found else f"tunnel {tunnel}"
-        log.warning("%s: %s cannot be reached: %s", self.name, target, text)
+        about = self.tags(limit=self.name, tunnel=found and found.remote)
+        log.warning("%s: %s cannot be reached: %s", self.name, target, text, extra=about)
 
     def on_closed(self, error: Exception | None) -> None:
         super().on_closed(error)
@@ -285,7 +297,7 @@ class ServerSession(Session):
         if self.entry is not None:
             self.service.dismiss(self)
             reason = error or (self.goodbye[1] if self.goodbye else "ended by the server")
-            log.info("%s: Closed (%s)", self.name, reason)
+            log.info("%s: Closed (%s)", self.name, reason, extra=self.tags())
         elif error is not None:
-            log.warning("%s: %s: %s", self.name, self.peer[0], error)
+            log.warning("%s: %s: %s", self.name, self.peer[0], error, extra=self.tags(**tags(self.peer[0])))
         self.admitted.set()

@@ -140,6 +140,45 @@ def test_hostile_names_stay_on_their_line(form: str, keep: Keep, tmp_path: Path)
     assert "secret" not in path.read_text()
 
 
+def test_json_lines_have_what_they_speak_of(keep: Keep, tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    port = server_with_log(keep, path, "--log-format=json", "--auth=me:secret")
+    client = keep(Client(port, "127.0.0.1:0:9", "--log-format=json", "--auth=me:secret", state=tmp_path))
+    client.wait_for("Tunnel")
+    client.signal(signal.SIGTERM)
+    assert client.exit_code() == 0
+    until(lambda: any("Closed" in line for line in lines(path)), "the server knows")
+    assert all(json.loads(line)["level"] in {"info", "warning"} for line in client.lines)
+    items = [json.loads(line) for line in lines(path)]
+    for text in ("Open", "Listening", "Closed"):
+        (item,) = (item for item in items if text in item["message"] and "session" in item)
+        assert (item["session"], item["user"]) == ("session#1", "me")
+        assert item["client"].startswith("127.0.0.1:")
+    assert any(item.get("tunnel", "").endswith(":9") for item in items)
+
+
+def test_lines_that_a_stranger_causes_have_a_bound(keep: Keep, tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    port = server_with_log(keep, path)
+    for _ in range(100):
+        make_a_line(port)
+    assert 20 <= refusals(path) < 100
+
+
+def test_lines_that_visitors_cause_have_a_bound(keep: Keep, tmp_path: Path) -> None:
+    """Of a tunnel that leads nowhere."""
+    server = keep(Server(tmp_path))
+    client = keep(Client(server, "127.0.0.1:0:127.0.0.1:9", state=tmp_path))
+    port = client.tunnel_port()
+    for _ in range(100):
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=10) as sock:
+            sock.recv(1)
+    server.signal(signal.SIGUSR2)
+    server.wait_for("Statistics")
+    assert 20 <= server.log.count("cannot be reached") < 100
+    assert client.log.count("cannot be reached") == 1
+
+
 def test_statistics_on_both_sides(keep: Keep, tmp_path: Path) -> None:
     target = keep(Target(echo))
     server = keep(Server(tmp_path))
