@@ -82,7 +82,7 @@ def server_context(cert: str, key: str, client_ca: str | None = None) -> ssl.SSL
     context.num_tickets = 0  # TLS then has nothing left to send when the tunnel takes a fresh connection over
     _load_pair(context, cert, key)
     if client_ca is not None:
-        _load_authorities(context, client_ca, "--tls-client-ca")
+        load_authorities(context, client_ca, "--tls-client-ca")
         context.verify_mode = ssl.CERT_REQUIRED
     return context
 
@@ -96,7 +96,7 @@ def client_context(ca: str | None, cert: str | None, key: str | None, *, insecur
     elif ca is None:
         context.load_default_certs()
     else:
-        _load_authorities(context, ca, "--tls-ca")
+        load_authorities(context, ca, "--tls-ca")
     if cert is not None and key is not None:
         _load_pair(context, cert, key)
     return context
@@ -110,7 +110,8 @@ def _context(protocol: int) -> ssl.SSLContext:
     return context
 
 
-def _load_authorities(context: ssl.SSLContext, path: str, option: str) -> None:
+def load_authorities(context: ssl.SSLContext, path: str, option: str) -> None:
+    """Trust those of a PEM file, which `option` names. Raises UsageError."""
     _expect(path, option, b"CERTIFICATE-----", "no certificate")
     try:
         context.load_verify_locations(cafile=path)

@@ -354,7 +354,7 @@ def test_unusable_authorities(runner: asyncio.Runner, keep: Keep, tmp_path: Path
     if content is not None:
         path.write_text(content)
     port = keep(Target(hang)).port
-    with pytest.raises(UsageError, match=r"--tls-ca .*ca\.pem: (No such file|no certificate in PEM)"):
+    with pytest.raises(UsageError, match=r"--tls-ca: .*ca\.pem"):
         runner.run(through(f"https://localhost:{port}", authorities=path))
 
 
