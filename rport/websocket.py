@@ -31,7 +31,9 @@ _OP_BINARY, _OP_CLOSE, _OP_PING, _OP_PONG = 0x2, 0x8, 0x9, 0xA
 _REDIRECTS = (301, 302, 303, 307, 308)
 _REFUSALS = (400, 408, 431, 501)  # what rportd says itself, in words of its own; a 426 and a 503 are proxies', too
 _MEANINGS = {
-    407: "a proxy is in the way and wants credentials, which is not supported yet: connect past it",
+    401: "a web server, or a proxy before rportd, wants a login: --header 'Authorization: ...' gives one",
+    403: "a web server, or a proxy on the way, does not allow it",
+    407: "a proxy is in the way and wants a login: name it with --proxy http://USER:PASSWORD@HOST:PORT",
     426: "it does not speak this version of the tunnel protocol",
     429: "too busy, or what is behind it is down",
 }

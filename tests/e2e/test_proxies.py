@@ -101,6 +101,20 @@ def test_a_proxy_that_starts_again(kind: str, keep: Keep, tmp_path: Path, hosts:
     carries(program, AMOUNT)
 
 
+@pytest.mark.parametrize("kind", ["squid", "squid over TLS", "microsocks"])
+def test_a_server_with_tls_behind_it(kind: str, keep: Keep, tmp_path: Path, hosts: Path) -> None:
+    """Even TLS within TLS. Here --tls-ca is for both."""
+    _, beginning, start = KINDS[kind]
+    proxy = keep(start(tmp_path, hosts=hosts))
+    if not (tmp_path / "cert.pem").exists():
+        certificate(tmp_path)
+    cert, key = str(tmp_path / "cert.pem"), str(tmp_path / "key.pem")
+    server, target = keep(Server(tmp_path, "--tls-cert", cert, "--tls-key", key)), keep(Target(echo))
+    words = ("--proxy", f"{beginning}localhost:{proxy.port}", "--tls-ca", cert, "--tls-server-name", "localhost")
+    remote = f"127.0.0.1:0:127.0.0.1:{target.port}"
+    carries(keep(Program("rport.client", f"https://{NAME}:{server.port}", remote, *words, state=tmp_path)), AMOUNT)
+
+
 # --- what is said -----------------------------------------------------------------------------------------------------
 
 
