@@ -15,6 +15,7 @@ from rport.errors import LinkLost
 from rport.tls import Tls, client_context, server_context
 from tests.support import wire
 from tests.support.certificates import Authority
+from tests.support.encrypted import EncryptedSocket
 from tests.support.wire import (
     CONTROL,
     PING,
@@ -36,31 +37,6 @@ BAD_RECORD = b"\x17\x03\x03\x00\x40" + bytes(64)
 VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 
 Contexts = dict[bool, ssl.SSLContext]  # by whether it is the server's
-
-
-class EncryptedSocket:
-    """The peer's, of which one sees the ciphertext."""
-
-    def __init__(self, sock: socket.socket, tls: Tls) -> None:
-        self.raw, self.tls = sock, tls
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.raw, name)
-
-    def encrypted(self, data: bytes) -> bytes:
-        self.tls.write(data)
-        return self.tls.drain()
-
-    def sendall(self, data: bytes) -> None:
-        self.raw.sendall(self.encrypted(data))
-
-    def recv(self, size: int, flags: int = 0) -> bytes:
-        while not (data := self.tls.read(size)) and not self.tls.ended:
-            octets = self.raw.recv(1 << 20, flags)
-            if not octets:
-                break
-            self.tls.feed(octets)
-        return data
 
 
 @pytest.fixture(scope="module")

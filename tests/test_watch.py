@@ -94,6 +94,14 @@ def test_a_change_before_the_first_wait_counts(path: Path) -> None:
     tells(watch, lambda: None)
 
 
+def test_it_may_start_over_with_others(path: Path) -> None:
+    other = path.with_name("other")
+    watch = Watch(str(path), poll=POLL)
+    path.write_text("newer")
+    watch.start_over(str(other))
+    tells(watch, lambda: other.write_text("there now"))
+
+
 def test_a_file_that_never_rests_is_told_in_the_end(path: Path) -> None:
     async def scene() -> int:
         watch = Watch(str(path), poll=POLL)

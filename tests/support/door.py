@@ -12,16 +12,30 @@ from typing import Any
 import uvicorn
 import uvloop
 
+from rport.channel import TlsChannel
 from rport.server.front import make_protocol
 from rport.server.gate import Gate
 from rport.server.rules import Rules
 from rport.server.upgrade import Arrival
+from tests.support.encrypted import EncryptedSocket
 
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
     "asyncio": asyncio.SelectorEventLoop,
     "uvloop": uvloop.new_event_loop,
 }
+
 PATIENCE = 10.0  # seconds; only a failing test takes them
+
+
+@dataclass(frozen=True)
+class Between:
+    """What stands between a door's protocol and its sockets, and what its clients do first."""
+
+    wrap: Callable[[type[Any]], Any]
+    encrypt: Callable[[socket.socket], EncryptedSocket]
+
+
+between: Between | None = None  # tests of such things put one in
 
 
 @dataclass
@@ -32,25 +46,39 @@ class Door:
     gate: Gate
     arrivals: queue.Queue[Arrival] = field(default_factory=queue.Queue)
 
-    def connect(self) -> socket.socket:
+    def connect_plainly(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)
+
+    def connect(self) -> Any:
+        """A socket, or what is like one."""
+        sock = self.connect_plainly()
+        return sock if between is None else between.encrypt(sock)
 
     def arrival(self) -> Arrival:
         return self.arrivals.get(timeout=PATIENCE)
 
     def on_arrival(self, arrival: Arrival) -> None:
-        arrival.channel.sock.settimeout(PATIENCE)  # blocking, so that a test can simply use it
+        channel: Any = arrival.channel
+        channel.sock.settimeout(PATIENCE)  # blocking, so that a test can simply use it
+        if isinstance(channel, TlsChannel):
+            channel.sock = EncryptedSocket(channel.sock, channel.tls)  # type: ignore[assignment]
         self.arrivals.put(arrival)
 
 
 @contextlib.contextmanager
 def open_door(
-    app: Any, loop: str, gate: Gate | None = None, timeout: float = PATIENCE, rules: Rules | None = None
+    app: Any,
+    loop: str,
+    gate: Gate | None = None,
+    timeout: float = PATIENCE,
+    rules: Rules | None = None,
 ) -> Iterator[Door]:
     """Serve `app` and take tunnels until the block ends."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=512)
     door = Door(listener.getsockname()[1], gate or Gate())
     protocol = make_protocol(door.on_arrival, door.gate, timeout, rules)
+    if between is not None:
+        protocol = between.wrap(protocol)
     config = uvicorn.Config(app, http=protocol, ws="none", lifespan="off", log_config=None, timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
 

@@ -1,0 +1,55 @@
+"""A blocking socket over TLS of which a test sees the ciphertext, too."""
+
+import socket
+from typing import Any
+
+from rport.tls import Tls
+
+
+class EncryptedSocket:
+    """`tls` is between `raw` and whoever uses this; its handshake may be done or not."""
+
+    def __init__(self, raw: socket.socket, tls: Tls) -> None:
+        self.raw, self.tls = raw, tls
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.raw, name)
+
+    def __enter__(self) -> "EncryptedSocket":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.raw.close()
+
+    def shake_hands(self) -> None:
+        """Raises EOFError, and TlsFailed."""
+        while not self.tls.shake_hands():
+            self.raw.sendall(self.tls.drain())
+            octets = self.raw.recv(1 << 16)
+            if not octets:
+                raise EOFError
+            self.tls.feed(octets)
+        self.raw.sendall(self.tls.drain())
+
+    def encrypted(self, data: bytes) -> bytes:
+        """Not sent."""
+        self.tls.write(data)
+        return self.tls.drain()
+
+    def sendall(self, data: bytes) -> None:
+        self.raw.sendall(self.encrypted(data))
+
+    def recv(self, size: int, flags: int = 0) -> bytes:
+        """BlockingIOError with MSG_DONTWAIT and less than a TLS record."""
+        data = b""
+        while len(data) < size and not self.tls.ended:
+            part = self.tls.read(size - len(data))
+            data += part
+            if part and not flags & socket.MSG_WAITALL:
+                break
+            if not part and not self.tls.ended:
+                octets = self.raw.recv(1 << 20, flags & socket.MSG_DONTWAIT)
+                if not octets:
+                    break
+                self.tls.feed(octets)
+        return data
