@@ -125,9 +125,10 @@ def test_refused(answer: bytes, text: str) -> None:
     assert text in refusal(HTTP, answer)
 
 
-def test_wrong_basic_login() -> None:
-    answer = b"HTTP/1.1 407 x\r\nProxy-Authenticate: Basic realm=x\r\n\r\n"
-    assert "HTTP 407, the user or the password for it is wrong" in refusal(HTTP_LOGIN, answer)
+@pytest.mark.parametrize("status", ["401", "407"])
+def test_wrong_basic_login(status: str) -> None:
+    answer = f"HTTP/1.1 {status} x\r\nProxy-Authenticate: Basic realm=x\r\n\r\n".encode()
+    assert f"HTTP {status}, the user or the password for it is wrong" in refusal(HTTP_LOGIN, answer)
 
 
 # --- SOCKS5

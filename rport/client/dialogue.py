@@ -123,9 +123,9 @@ def _stranger(data: bytes) -> str:
 
 def _refusal(status: int, lines: list[bytes], proxy: Proxy, where: str) -> str:
     said = f"it answered HTTP {status}"
-    if status == 407:
+    if status in (401, 407):  # the former is tinyproxy's for a wrong login
         return f"{said}, {_login_refusal(lines, proxy)}"
-    if status in (401, 403):
+    if status == 403:
         return f"{said}: it does not allow connections to {where}; its administrator has to, many allow port 443 alone"
     if status in _NO_WAY_ON:
         return f"{said}: it cannot reach {where}"

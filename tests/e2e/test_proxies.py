@@ -133,8 +133,8 @@ NO_LOGIN = "it wants a login: give "
     [
         (lambda _: Squid(password=ODD), "http://", ["HTTP 407", f"{NO_LOGIN}http://"]),
         (lambda _: Squid(password=ODD), f"http://{USER}:{WRONG}@", HTTP_WRONG),
-        (lambda path: tinyproxy(path, password=PASSWORD), "http://", ["login"]),
-        (lambda path: tinyproxy(path, password=PASSWORD), f"http://{USER}:{WRONG}@", ["HTTP 40"]),
+        (lambda path: tinyproxy(path, password=PASSWORD), "http://", ["HTTP 407", f"{NO_LOGIN}http://"]),
+        (lambda path: tinyproxy(path, password=PASSWORD), f"http://{USER}:{WRONG}@", HTTP_WRONG[1:]),
         (lambda _: microsocks(password=ODD), "socks5://", [f"{NO_LOGIN}socks5://"]),
         (lambda _: microsocks(password=ODD), f"socks5://{USER}:{WRONG}@", ["the user or the password", "is wrong"]),
     ],
