@@ -25,6 +25,7 @@ from rport.server.api import create_app
 from rport.server.errors import PortUnavailable
 from rport.server.front import make_protocol
 from rport.server.options import TABLE
+from rport.server.relay import Relays
 from rport.server.secure import secured
 from rport.server.service import Service
 from rport.server.settings import Settings, build
@@ -77,11 +78,12 @@ async def serve(
     service = Service(pair, where[0][1], settings)
     service.ports.update(port for _, port in where)
     OnStatistics(asyncio.get_running_loop(), service.log_statistics)
+    relays = Relays()
     supervisor = Supervisor(service.describe)
     service.on_change = supervisor.changed
     config = uvicorn.Config(
         create_app(service),
-        http=secured(make_protocol(service.on_arrival, rules=service.rules), service.certificates),
+        http=secured(make_protocol(service.on_arrival, rules=service.rules, relays=relays), service.certificates),
         ws="none",
         lifespan="off",
         log_config=None,
@@ -100,17 +102,18 @@ async def serve(
         log.info("Listening on %s...", host_port(host, port))
     if lasting and (settings.host, settings.port) not in where:
         log.info("The service manager opened what is listened on; --host and --port do not count")
-    stopping = asyncio.get_running_loop().create_task(_stop_on_signal(service, server, supervisor, lasting))
+    stopping = asyncio.get_running_loop().create_task(_stop_on_signal(service, server, supervisor, relays, lasting))
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _reload, service, supervisor, words)
     supervisor.ready()  # the kernel takes connections already
     try:
         await server.serve(sockets=socks)
     finally:
         stopping.cancel()
+        relays.close()
         supervisor.close()
 
 
-async def _stop_on_signal(service: Service, server: Any, supervisor: Supervisor, lasting: bool) -> None:
+async def _stop_on_signal(service: Service, server: Any, supervisor: Supervisor, relays: Relays, lasting: bool) -> None:
     loop = asyncio.get_running_loop()
     first, second = asyncio.Event(), asyncio.Event()
 
@@ -126,6 +129,7 @@ async def _stop_on_signal(service: Service, server: Any, supervisor: Supervisor,
     await asyncio.wait({drain, loop.create_task(second.wait())}, return_when=asyncio.FIRST_COMPLETED)
     server.force_exit = second.is_set()
     service.pump.close()
+    relays.end_upgraded()
     server.should_exit = True
 
 

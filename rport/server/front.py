@@ -4,6 +4,8 @@ uvicorn parses HTTP and runs the API. An upgrade to the tunnel is taken away fro
 descriptor and the bytes that came behind the request head go to `on_arrival`; uvicorn's transport ends without a
 shutdown. Whatever comes before a whole head is bounded: its size, its number of headers, its time, and how many are
 waiting.
+
+Other requests go to the backend, if there is one: uvicorn still tells where they begin and end, and their order.
 """
 
 import asyncio
@@ -12,20 +14,33 @@ import logging
 import socket
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
-from httptools import HttpParserError, HttpParserUpgrade
+from httptools import HttpParserError, HttpParserUpgrade, parse_url
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from rport.channel import Channel, TlsChannel
 from rport.server.caller import Caller
 from rport.server.gate import ADMISSION_TIMEOUT, Gate, tags
+from rport.server.relay import Relays
+from rport.server.rewrite import Passage, Request, pass_on
 from rport.server.rules import Rules
-from rport.server.upgrade import Arrival, Refusal, answer, names_websocket, wants_websocket, websocket_key
+from rport.server.upgrade import (
+    Arrival,
+    Refusal,
+    answer,
+    names_websocket,
+    offers_tunnel,
+    wants_websocket,
+    websocket_key,
+)
 from rport.websocket import HEAD_MAX, HEADERS_MAX, upgrade_response
 
 OnArrival = Callable[[Arrival], None]
 
 CROWDED = "too many connections are not logged in yet; try again in a moment"
+
+_PASSAGE = "rport.passage"  # of a request's scope
 
 log = logging.getLogger("rport")
 
@@ -39,7 +54,11 @@ class _Part(enum.Enum):
 
 
 def make_protocol(
-    on_arrival: OnArrival, gate: Gate | None = None, timeout: float = ADMISSION_TIMEOUT, rules: Rules | None = None
+    on_arrival: OnArrival,
+    gate: Gate | None = None,
+    timeout: float = ADMISSION_TIMEOUT,
+    rules: Rules | None = None,
+    relays: Relays | None = None,
 ) -> type[Any]:
     """uvicorn's `http=` class whose tunnels go to `on_arrival`. `timeout` in seconds."""
     members = {
@@ -47,6 +66,7 @@ def make_protocol(
         "gate": Gate() if gate is None else gate,
         "admission_timeout": timeout,
         "rules": Rules() if rules is None else rules,
+        "relays": Relays() if relays is None else relays,
     }
     return type("FrontDoor", (RportHttp,), members)
 
@@ -58,6 +78,7 @@ class RportHttp(HttpToolsProtocol):
     gate: Gate
     admission_timeout: float
     rules: Rules
+    relays: Relays
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -70,6 +91,9 @@ class RportHttp(HttpToolsProtocol):
         self._key = ""
         self._deaf = False  # whatever comes now is not for uvicorn
         self._taken = False
+        self._tunnel = False  # this request wants to become one
+        self._early = b""  # behind an upgrade that goes to the backend
+        self._relaying: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._counted = ""  # the address that this connection counts for at the gate
         try:
@@ -80,6 +104,8 @@ class RportHttp(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
+        if self._relaying is not None:
+            self._relaying.cancel()
         if not self._taken:
             self._leave()
         super().connection_lost(exc)
@@ -90,9 +116,13 @@ class RportHttp(HttpToolsProtocol):
         if self._counted == address:
             return
         self._leave()
-        if not self.gate.enter(address, shared=self._caller.trusted and address == self._caller.origin[0]):
+        if not self.gate.enter(address, shared=self._shared()):
             raise Refusal(503, CROWDED)
         self._counted = address
+
+    def _shared(self) -> bool:
+        """Others, too, seem to come from where this client seems to."""
+        return self._caller.trusted and self._caller.peer[0] == self._caller.origin[0]
 
     def awaited(self) -> bool:
         """Its request is on the way: it has just come, or has sent a part."""
@@ -184,10 +214,14 @@ class RportHttp(HttpToolsProtocol):
         self._part = _Part.BODY
         self._stop_timer()
         self._identify()
-        if wants_websocket(self.headers):
+        passage = self._passage()
+        self._tunnel = passage is None and names_websocket(self.headers)
+        if passage is None and wants_websocket(self.headers):
             self._check_upgrade()
         else:
             self._leave()
+        if passage is not None:
+            self.scope["extensions"] = {_PASSAGE: {"passage": passage, "shared": self._shared()}}
         super().on_headers_complete()
 
     def _identify(self) -> None:
@@ -213,15 +247,18 @@ class RportHttp(HttpToolsProtocol):
     # --- the upgrade ---------------------------------------------------------------------------------------------
 
     def _should_upgrade(self) -> bool:
-        return names_websocket(self.headers)
+        return self._tunnel
 
     def _check_upgrade(self) -> None:
-        if self._pending() or self.transport.get_write_buffer_size():
-            raise Refusal(400, "an upgrade must wait for the answers to the requests before it")
+        self._check_order()
         self._key = websocket_key(
             self.parser.get_method(), self.parser.get_http_version(), self.headers, self.parser.should_upgrade()
         )
         self._enter()  # again, if it was let in for a request before this one, or as another
+
+    def _check_order(self) -> None:
+        if self._pending() or self.transport.get_write_buffer_size():
+            raise Refusal(400, "an upgrade must wait for the answers to the requests before it")
 
     def _on_upgrade(self, early: bytes) -> None:
         if self._should_upgrade():
@@ -229,6 +266,8 @@ class RportHttp(HttpToolsProtocol):
         else:  # h2c and the like are ignored (RFC 9110, section 7.8), but the parser reads no further
             self._deaf = True
             self.cycle.keep_alive = False
+            self._early = early
+            self.transport.pause_reading()  # what comes next is for the backend, or for nobody
 
     def _take_over(self, early: bytes) -> None:
         """Answer 101 and keep the connection, while the transport lets its own descriptor go."""
@@ -247,6 +286,44 @@ class RportHttp(HttpToolsProtocol):
         else:  # gone, or its window is closed to the very first bytes
             channel.close()
             self._leave()
+
+    # --- to the backend ------------------------------------------------------------------------------------------
+
+    def _passage(self) -> Passage | None:
+        """How this request goes to the backend; None where it does not. Raises Refusal."""
+        backend = self.rules.backend
+        if backend is None or offers_tunnel(self.headers):
+            return None
+        url = parse_url(self.url)
+        path = url.path or b"/"
+        if _is_api(path):
+            return None
+        target = path if url.query is None else path + b"?" + url.query
+        caller, upgrades = self._caller, self.parser.should_upgrade()
+        method, version = self.parser.get_method(), self.parser.get_http_version()
+        scheme = self.scheme or "http"
+        request = Request(method, target, version, self.headers, upgrades, caller.peer, scheme, caller.trusted)
+        passage = pass_on(request, backend)
+        if passage.upgrade:
+            self._check_order()
+        return passage
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        """uvicorn's turn to begin with a request, the earlier ones on this connection being answered."""
+        found = cycle.scope.get("extensions", {}).get(_PASSAGE)
+        if found is None:
+            super()._start_asgi_task(cycle, app)
+            return
+        task = self._relaying = self.relays.start(cycle, found["passage"], found["shared"], self._hand_over)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    def _hand_over(self) -> bytes:
+        """The connection is the relay's now; what came on it behind the upgrade."""
+        self.connections.discard(self)
+        if self._relaying is not None:
+            self.tasks.discard(self._relaying)
+        return self._early
 
     # --- the way out ---------------------------------------------------------------------------------------------
 
@@ -273,6 +350,12 @@ class RportHttp(HttpToolsProtocol):
         if not self._pending() or not self.cycle.response_started:
             self.transport.write(answer(refusal))
         self.transport.close()
+
+
+def _is_api(path: bytes) -> bool:
+    """As uvicorn reads it."""
+    text = unquote_to_bytes(path)
+    return text == b"/api" or text.startswith(b"/api/")
 
 
 def _unmapped(host: str) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rport.server.backend import Backend
 from rport.server.forwarded import Network
 
 
@@ -10,4 +11,5 @@ from rport.server.forwarded import Network
 class Rules:
     """One object for the life of the server: what is changed in it holds for the connections that come after."""
 
+    backend: Backend | None = None  # for requests that are neither the tunnel's nor the API's
     trusted: Sequence[Network] = ()  # reverse proxies whose word on their clients is taken

@@ -44,7 +44,7 @@ class Service:
         self.certificates = Certificates(settings)
         self.ports = {port}
         self.settings = settings
-        self.rules = Rules(settings.trusted_proxy)
+        self.rules = Rules(settings.proxy, settings.trusted_proxy)
         self.registry = registry.Registry()
         self.on_change: Callable[[], None] = lambda: None  # describe() may give something else
         self.draining = False
@@ -66,7 +66,7 @@ class Service:
     def reconfigure(self, settings: Settings) -> None:
         """New settings, of which the options that cannot change while it runs are as they were."""
         self.settings = settings
-        self.rules.trusted = settings.trusted_proxy
+        self.rules.backend, self.rules.trusted = settings.proxy, settings.trusted_proxy
         self.certificates.reconfigure(settings)
         self._following.cancel()
         self._following = asyncio.get_running_loop().create_task(self._follow(settings))

@@ -56,6 +56,11 @@ def wants_websocket(headers: Headers) -> bool:
     return names_websocket(headers) or any(name == b"sec-websocket-key" for name, _ in headers)
 
 
+def offers_tunnel(headers: Headers) -> bool:
+    """A client's of this project, or of the original, whatever else is wrong with it."""
+    return any(offer in (SUBPROTOCOL, "rport-v1") for offer in _values(headers, b"sec-websocket-protocol"))
+
+
 def websocket_key(method: bytes, version: str, headers: Headers, upgrades: bool) -> str:
     """The key to answer. `upgrades`: the HTTP parser will stop behind this request. Raises Refusal."""
     if method != b"GET" or version != "1.1":

@@ -15,6 +15,7 @@ import uvloop
 from rport.channel import TlsChannel
 from rport.server.front import make_protocol
 from rport.server.gate import Gate
+from rport.server.relay import Relays
 from rport.server.rules import Rules
 from rport.server.upgrade import Arrival
 from tests.support.encrypted import EncryptedSocket
@@ -72,11 +73,12 @@ def open_door(
     gate: Gate | None = None,
     timeout: float = PATIENCE,
     rules: Rules | None = None,
+    relays: Relays | None = None,
 ) -> Iterator[Door]:
     """Serve `app` and take tunnels until the block ends."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=512)
     door = Door(listener.getsockname()[1], gate or Gate())
-    protocol = make_protocol(door.on_arrival, door.gate, timeout, rules)
+    protocol = make_protocol(door.on_arrival, door.gate, timeout, rules, relays)
     if between is not None:
         protocol = between.wrap(protocol)
     config = uvicorn.Config(app, http=protocol, ws="none", lifespan="off", log_config=None, timeout_graceful_shutdown=1)
