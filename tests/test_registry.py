@@ -51,9 +51,9 @@ def test_a_successor_keeps_the_identity_when_the_dead_session_goes() -> None:
     registry.add(dead)
     registry.add(alive)
     registry.remove(dead.id)
-    assert registry.find_by_identity("same") is alive
+    assert registry.find_by_identity("same", "") is alive
     registry.remove(alive.id)
-    assert registry.find_by_identity("same") is None
+    assert registry.find_by_identity("same", "") is None
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,8 @@ CHECKS_MAX = 2  # Argon2id at a time: 64 MiB and a processor each
 # Logins that wait for one: some five seconds' worth on one processor, half of what a client has to come in.
 WAITING_MAX = 64
 
+NAME_SHOWN = 64  # characters of a user's name in the log
+
 NO_KEY = (
     "the server lets in client keys that it knows, and none was shown: make one with `rport key`, have its public key "
     "put into the server's authorized keys, and give it with --identity"
@@ -214,8 +216,9 @@ class Admission:
 
 
 def quoted(text: str) -> str:
-    """A name that a client chose, for a log line in which no other text can be mistaken for it, nor it for another."""
-    cut = text[:64].replace("\\", "\\\\").replace("'", "\\'")
+    """A name that a client chose, for a log line: between two quotes that it cannot contain, so that no part of it can
+    be taken for the rest of the line. share/fail2ban relies on that."""
+    cut = text[:NAME_SHOWN].replace("\\", "\\\\").replace("'", "\\x27")
     return f"'{cut}'"
 
 

@@ -33,7 +33,7 @@ class Registry:
 
     def __init__(self) -> None:
         self._entries: dict[str, Entry] = {}
-        self._identities: dict[str, Entry] = {}
+        self._identities: dict[tuple[str, str], Entry] = {}
         self.total = 0  # that ever were
 
     def __len__(self) -> int:
@@ -42,12 +42,12 @@ class Registry:
     def add(self, entry: Entry) -> None:
         self.total += 1
         self._entries[entry.id] = entry
-        self._identities[entry.identity] = entry
+        self._identities[entry.identity, entry.user] = entry
 
     def remove(self, session_id: str) -> None:
         entry = self._entries.pop(session_id, None)
-        if entry is not None and self._identities.get(entry.identity) is entry:
-            del self._identities[entry.identity]
+        if entry is not None and self._identities.get((entry.identity, entry.user)) is entry:
+            del self._identities[entry.identity, entry.user]
 
     def get(self, session_id: str) -> Entry | None:
         return self._entries.get(session_id)
@@ -56,8 +56,9 @@ class Registry:
         """In the order in which they came."""
         return [*self._entries.values()]
 
-    def find_by_identity(self, identity: str) -> Entry | None:
-        return self._identities.get(identity)
+    def find_by_identity(self, identity: str, user: str) -> Entry | None:
+        """The latest."""
+        return self._identities.get((identity, user))
 
     def holder_of(self, lhost: str, lport: int) -> tuple[Entry, Tunnel] | None:
         """Whose tunnel stands in the way of listening there; a wildcard address meets every address of its family."""

@@ -141,10 +141,8 @@ class Service:
 
     def predecessor(self, identity: str, user: str, grant: Grant) -> ServerSession | None:
         """The session of the same client, login and key, whose place a new one takes."""
-        found = self.registry.find_by_identity(identity)
-        if found is None or found.user != user:
-            return None
-        session = self._sessions.get(found.id)
+        found = self.registry.find_by_identity(identity, user)
+        session = self._sessions.get(found.id) if found is not None else None
         return session if session is not None and session.grant.holder == grant.holder else None
 
     def holder(self, lhost: str, lport: int) -> tuple[ServerSession, registry.Tunnel] | None:

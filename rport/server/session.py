@@ -223,9 +223,10 @@ class ServerSession(Session):
             raise PortUnavailable("the server has no more room for tunnels")
         try:
             self._check_allowed(*sock.getsockname()[:2])  # what was really bound, and the port that was picked
-        except NotAllowed:
+        except NotAllowed as error:
             sock.close()
-            raise
+            advice = "" if remote.lport else "; the server picked that port: ask for one that is"
+            raise NotAllowed(f"{error}{advice}") from None
         return sock
 
     # The rules are looked at when a tunnel comes to be and whenever they or what a session shows change; a tunnel that

@@ -109,17 +109,20 @@ class WirePeer:
         self.sock.close()
 
 
-def connect(port: int) -> WirePeer:
-    """A client of the server on `port`, after the handshake and before the hello."""
-    sock = socket.create_connection(("127.0.0.1", port), timeout=10)
+def connect(port: int, source: str = "127.0.0.1", static: bytes | None = None) -> WirePeer:
+    """A client of the server on `port`, after the handshake and before the hello; `static` is its private key."""
+    sock = socket.create_connection(("127.0.0.1", port), timeout=10, source_address=(source, 0))
     rest = upgrade(sock)
-    initiator = Initiator(["aegis256", "chacha20poly1305"])
+    initiator = Initiator(["aegis256", "chacha20poly1305"], static=static)
     sock.sendall(encode_message(initiator.message1(), masked=True))
     reader = MessageReader(4192, masked=False)
     reader.feed(rest)
     while (message := reader.next()) is None:
         reader.feed(sock.recv(4096))
-    return WirePeer(sock, initiator.read_message2(message), client=True, rest=reader.rest)
+    keys = initiator.read_message2(message)
+    if initiator.message3:
+        sock.sendall(encode_message(initiator.message3, masked=True))
+    return WirePeer(sock, keys, client=True, rest=reader.rest)
 
 
 def upgrade(sock: socket.socket) -> bytes:
