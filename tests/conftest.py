@@ -4,10 +4,14 @@ A test that restarts a server on its port would otherwise meet, now and then, an
 """
 
 import contextlib
+import os
 
 from tests.support.programs import enter_own_network
 
 
 def pytest_configure() -> None:
+    for name in ("HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):  # of whoever runs the tests
+        os.environ.pop(name, None)
+        os.environ.pop(name.lower(), None)
     with contextlib.suppress(OSError):
         enter_own_network()

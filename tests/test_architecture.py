@@ -96,6 +96,13 @@ def test_the_client_loads_nothing_of_the_servers() -> None:
     assert not {name for name in loaded if name.partition(".")[0] in SERVER_ONLY or name.startswith("rport.server")}
 
 
+def test_what_few_clients_need_is_not_loaded() -> None:
+    code = "import rport.client.agent, rport.client.cli, sys; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    modules = ("proxy", "through", "dialogue", "splice", "secure")
+    assert not {f"rport.client.{name}" for name in modules} & set(loaded)
+
+
 def test_help_loads_no_event_loop() -> None:
     code = (
         "import rport.client.cli as c, sys\ntry: c.main(['--help'])\nexcept SystemExit: pass\nprint('|', *sys.modules)"

@@ -289,6 +289,48 @@ def test_reset(runner: asyncio.Runner, keep: Keep, scheme: str) -> None:
     assert ("if it speaks TLS, write https://" in error) == (scheme == "http")
 
 
+@pytest.mark.parametrize(
+    ("scheme", "answer", "text"),
+    [
+        ("http", b"\0\1\2garbage", r"no HTTP proxy but, it seems, SOCKS"),
+        ("http", b"HTTP/1.1 200 x\r\n" + b"a: b\r\n" * 65 + b"\r\n", "more than 64 headers"),
+        ("http", b"HTTP/1.1 200 x\r\na: " + b"b" * 20000, "longer than 16384 bytes"),
+        ("http", b"HTTP/1.1 200", "closed the connection within its answer"),
+        ("http", b"", "closed the connection without an answer"),
+        ("socks5", b"garbage", 'no SOCKS5 proxy: it sent "ga"'),
+        ("socks5", b"\5", "closed the connection within its answer"),
+        ("socks5", b"", "closed the connection without an answer"),
+    ],
+)
+def test_garbage(runner: asyncio.Runner, keep: Keep, scheme: str, answer: bytes, text: str) -> None:
+    def serve(sock: socket.socket) -> None:
+        sock.recv(4096)
+        sock.sendall(answer)
+        sock.shutdown(socket.SHUT_WR)
+        hang(sock)
+
+    assert text in refusal(runner, f"{scheme}://127.0.0.1:{keep(Target(serve)).port}")
+
+
+def test_the_next_address_of_a_proxy(runner: asyncio.Runner, keep: Keep) -> None:
+    """One that leads nowhere costs a moment."""
+    good = keep(Target(proxy(echo))).port
+
+    class Two(Resolver):
+        async def resolve(self, host: str, port: int) -> list[AddrInfo]:
+            assert (host, port) == ("proxy.example", 1)
+            return [*await super().resolve("127.0.0.1", hole), *await super().resolve("127.0.0.1", good)]
+
+    async def main() -> None:
+        deadline = asyncio.get_running_loop().time() + LONG
+        given = parse_proxy("proxy.example:1")
+        with await reach_through(given, "server.example", 80, Two(), deadline, None) as sock:
+            assert await ask(sock, b"hello") == b"hello"
+
+    with black_hole() as hole:
+        runner.run(main())
+
+
 def test_a_wrong_login_behind_tls(runner: asyncio.Runner, keep: Keep, pem: tuple[Path, Path]) -> None:
     port = keep(Target(encrypted(pem, proxy(hang, b"HTTP/1.1 407 x\r\n\r\n")))).port
     error = refusal(runner, f"https://me:{SECRET}@localhost:{port}", authorities=pem[0])

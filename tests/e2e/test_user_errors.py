@@ -216,9 +216,13 @@ def test_login_in_the_environment_is_shown_to_nobody(keep: Keep, tmp_path: Path)
 # --- rport: who is there ----------------------------------------------------------------------------------------------
 
 
-def meet(port: int, state: Path, host: str = "127.0.0.1") -> Ended:
+def meet(port: int, state: Path, host: str = "127.0.0.1", *words: str) -> Ended:
     """One try."""
-    return run("rport.client", *LOGIN, *ONCE, f"{host}:{port}", "3000", state=state)
+    return run("rport.client", *LOGIN, *ONCE, f"{host}:{port}", "3000", *words, state=state)
+
+
+def meet_proxy(port: int, state: Path, scheme: str) -> Ended:
+    return meet(9, state, "server.invalid", "--proxy", f"{scheme}://me:{SECRET}@127.0.0.1:{port}")
 
 
 def listen(sock: socket.socket) -> None:
@@ -310,15 +314,20 @@ def half_way(sock: socket.socket) -> None:
 
 
 def test_silence_is_given_ten_seconds(keep: Keep, tmp_path: Path) -> None:
-    """A black hole, one that accepts and says nothing, one that stops behind the upgrade: all at the same time."""
-    silent, half = keep(Target(listen)), keep(Target(half_way))
+    """A black hole, one that accepts and says nothing, one that stops behind the upgrade: all at the same time.
+
+    And two that are taken for proxies.
+    """
+    silent, half, web, socks = (keep(Target(serve)) for serve in (listen, half_way, listen, listen))
     with black_hole() as hole, ThreadPoolExecutor() as pool:
         runs = {port: pool.submit(meet, port, tmp_path) for port in (hole, silent.port, half.port)}
+        runs[web.port] = pool.submit(meet_proxy, web.port, tmp_path, "http")
+        runs[socks.port] = pool.submit(meet_proxy, socks.port, tmp_path, "socks5")
         for port, future in runs.items():
             ended = future.result()
             says(ended, 6, [f"127.0.0.1:{port} did not answer within {CONNECT_TIMEOUT:g} s"])
             assert CONNECT_TIMEOUT <= ended.seconds < CONNECT_TIMEOUT + MARGIN
-    assert silent.accepted == half.accepted == 1
+    assert silent.accepted == half.accepted == web.accepted == socks.accepted == 1
 
 
 @contextlib.contextmanager
