@@ -9,6 +9,8 @@ from typing import Any, NoReturn
 
 from rport.errors import RportError, UsageError
 
+BUG = 70  # the exit code of what must not happen (EX_SOFTWARE), so that nobody takes it for the user's own mistake, 1
+
 _OPTION = re.compile(r"--?[A-Za-z][\w-]*")  # of `--auth:me:secret` no more than this is ever shown
 
 
@@ -124,6 +126,11 @@ def run(prog: str, main: Coroutine[Any, Any, None]) -> int:
             runner.run(main)
     except RportError as error:
         return complain(prog, error)
+    except Exception:
+        import traceback
+
+        traceback.print_exc()
+        return BUG
     return 0
 
 

@@ -17,4 +17,7 @@ def run(argv: Sequence[str]) -> int:
         from rport.client.identity import key_command
 
         return key_command(rest)
-    raise NotImplementedError(verb)
+    from rport.client.options import TABLE
+    from rport.service import main
+
+    return main(TABLE, rest)

@@ -18,4 +18,6 @@ def run(argv: Sequence[str]) -> int:
         from rport.server.hash_password import hash_password_command
 
         return hash_password_command(rest)
-    raise NotImplementedError(verb)
+    from rport.service import main
+
+    return main(TABLE, rest)

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.booted import Booted
 from tests.support.manager import Manager, as_service
 from tests.support.programs import Client, Program, Server, until
 
@@ -225,3 +226,64 @@ print([name for name in os.environ if name.startswith(("NOTIFY_", "WATCHDOG_", "
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+# --- a systemd that runs ------------------------------------------------------------------------------------------
+
+
+def test_installed_services_work(keep: Keep, tmp_path: Path) -> None:
+    """All of it in one start of a machine: the units as installed, with all that they forbid."""
+    machine = keep(Booted(tmp_path / "machine"))
+    machine.put_programs()
+
+    def type_(line: str, code: int = 0) -> str:
+        done = machine.run("sh", "-c", line)
+        assert done.returncode == code, (line, done.stdout, done.stderr, machine.journal())
+        return str(done.stdout + done.stderr)
+
+    def shown(unit: str, name: str) -> str:
+        return type_(f"systemctl show --property={name} --value {unit}").strip()
+
+    type_("rportd service status", 4)
+    assert "next: edit /etc/rport/rportd.toml" in type_("rportd service install --exec /usr/local/bin/rportd")
+    type_("rportd service status", 3)
+    type_("rportd service install --exec /usr/local/bin/rportd --now")
+    assert "Serving, 0 sessions" in type_("rportd service status")
+    pid = shown("rportd", "MainPID")
+    status = dict(line.split(":\t", 1) for line in type_(f"cat /proc/{pid}/status").splitlines())
+    assert status["Uid"].split()[0] == type_("id -u rportd").strip() != "0"
+    assert (status["CapEff"], status["NoNewPrivs"], status["Seccomp"]) == (f"{1 << 10:016x}", "1", "2")
+    assert type_("stat -c '%a %U' /var/lib/rportd/key").strip() == "600 rportd"
+
+    # a tunnel on a port that is root's elsewhere
+    type_("rport service install --exec /usr/local/bin/rport")
+    type_('printf \'server = "localhost:8080"\\nremotes = ["443:22"]\\n\' >/etc/rport/rport.toml')
+    type_("systemctl start rport")
+    until(lambda: shown("rport", "StatusText") == "Connected to ws://localhost:8080", "the client is connected")
+    until(lambda: shown("rportd", "StatusText") == "Serving, 1 session", "the server says so")
+    until(lambda: ":443 " in type_("cat /proc/net/tcp; ss -ltn"), "the tunnel's port is open")
+
+    # reload, and a restart that the client survives
+    type_("systemctl reload rportd rport")
+    assert shown("rportd", "MainPID") == pid
+    type_("systemctl restart rportd")
+    assert shown("rportd", "MainPID") != pid
+    assert type_("ss -ltn | grep -c :8080").strip() == "1"
+    until(lambda: shown("rportd", "StatusText") == "Serving, 1 session", "the client is back")
+
+    # another port, in the configuration and the socket
+    type_("sed -i 's/^#port = 8080/port = 9090/' /etc/rport/rportd.toml")
+    type_("rportd service install --exec /usr/local/bin/rportd --now")
+    assert type_("ss -ltn | grep -c :9090").strip() == "1"
+    type_("ss -ltn | grep -c :8080", 1)
+
+    # a mistake in the configuration is final
+    type_("systemctl stop rport && echo 'prot = 1' >>/etc/rport/rport.toml")
+    type_("systemctl start rport", 1)
+    until(lambda: shown("rport", "ActiveState") == "failed", "it is not tried again")
+    assert "rport.toml:3: prot: unknown key" in machine.journal()
+
+    type_("rportd service uninstall --purge && rport service uninstall --purge")
+    type_("rportd service status", 4)
+    type_("id rportd", 1)
+    assert "0 loaded units" in type_("systemctl --failed")
