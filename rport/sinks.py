@@ -19,16 +19,16 @@ class Sink:
         self._fd = fd
         self._torn = False  # of the last line there is a part
 
-    def write(self, line: bytes) -> bool:
-        """Add a line, given without its end. False when there was no room for it."""
+    def write(self, line: bytes, end: bytes = b"\n") -> bool:
+        """Add a line. False when there was no room for it."""
         try:
-            self._put(line)
+            self._put(line + end)
         except OSError:
             return False
         return True
 
-    def _put(self, line: bytes) -> None:
-        rest = b"\n" * self._torn + line + b"\n"
+    def _put(self, data: bytes) -> None:
+        rest = b"\n" * self._torn + data
         while rest:
             rest = rest[self._some(rest) :]
             self._torn = bool(rest)
@@ -77,14 +77,14 @@ class File(Sink):
         self.close()
         self._fd, self._state, self._torn = fd, _state(os.fstat(fd)), False
 
-    def write(self, line: bytes) -> bool:
+    def write(self, line: bytes, end: bytes = b"\n") -> bool:
         trouble = ""
         try:
             self._follow()
         except OSError as error:  # the file that was there, wherever it is now, is better than none
             trouble = f"{error.strerror}; lines go to the file that was there before"
         try:
-            self._put(line)
+            self._put(line + end)
             written = True
         except OSError as error:
             trouble = f"{error.strerror}; lines are left out until it can be written"

@@ -45,6 +45,17 @@ class Numbers(NamedTuple):
     descriptors_max: int
 
 
+class Counts(NamedTuple):
+    """Of Numbers, those that a display looks at all the time."""
+
+    streams: int
+    streams_total: int
+    bytes_in: int
+    bytes_out: int
+    rate_in: int
+    rate_out: int
+
+
 class Statistics:
     """Of one pump."""
 
@@ -61,6 +72,15 @@ class Statistics:
         _, data_in, data_out, _, _ = self._pump.traffic()
         self._samples.append((time.monotonic(), data_in, data_out))
 
+    def counts(self) -> Counts:
+        """As they are now, for little."""
+        streams, data_in, data_out, _, _ = self._pump.traffic()
+        rates = _rates(self._samples[0], (time.monotonic(), data_in, data_out))
+        return Counts(self._streams(), streams, data_in, data_out, *rates)
+
+    def _streams(self) -> int:
+        return sum(link.busy() for link in self._pump.links)
+
     def numbers(self) -> Numbers:
         """As they are now."""
         streams, data_in, data_out, carrier_in, carrier_out = self._pump.traffic()
@@ -68,7 +88,7 @@ class Statistics:
         lags = [round(lag * 1000, 1) for lag in sorted(self._lags)] or [0.0]
         return Numbers(
             round(now[0] - self._started, 3),
-            sum(link.busy() for link in self._pump.links),
+            self._streams(),
             streams,
             data_in,
             data_out,

@@ -44,7 +44,7 @@ class Memory(Sink):
         self.lines: list[str] = []
         self.room = room
 
-    def write(self, line: bytes) -> bool:
+    def write(self, line: bytes, end: bytes = b"\n") -> bool:
         if len(self.lines) >= self.room:
             return False
         self.lines.append(line.decode())

@@ -382,7 +382,7 @@ class Agent:
     async def _connect(self, pump: Pump) -> ClientSession:
         """Dial, shake hands, say hello; a session that was welcomed. Raises RportError."""
         address, proxy = self.settings.address, proxy_for(self.settings)
-        self.status.enter("connecting", server=str(address), proxy=str(proxy or ""))
+        self.status.enter("connecting", server=str(address), host=address.host, proxy=str(proxy or ""))
         log_state.info("Connecting to %s%s", address, f" through the proxy {proxy}" if proxy else "")
         started = time.monotonic()
         dialled = await dial(self.settings, proxy, self._ciphers, self._resolver, self._check_fingerprint)

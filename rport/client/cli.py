@@ -12,6 +12,7 @@ from rport.errors import UsageError
 
 if TYPE_CHECKING:
     from rport.client.agent import Agent
+    from rport.client.console import Console
     from rport.client.settings import Settings
     from rport.notify import Supervisor
 
@@ -24,10 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         return commands.run(argv)
     words = TABLE.parser(__version__).parse(argv)
-    import logging  # here, so that --help answers at once
-
-    from rport import remote
-    from rport.privileges import check_root
+    from rport.privileges import check_root  # here, so that --help answers at once
 
     try:
         settings = _load(words)
@@ -35,25 +33,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         check_root("rport", settings.allow_root)
     except UsageError as error:
         return complain("rport", error)
-    for hint in filter(None, map(remote.advice, words.remotes)):
-        logging.getLogger("rport").warning("%s", hint)
     return run("rport", _serve(settings, words))
 
 
-def _load(words: Namespace) -> "Settings":
+def _load(words: Namespace, console: "Console | None" = None) -> "Settings":
     """What is configured now; the log goes where it says. Raises UsageError."""
     from rport import logs
     from rport.client.settings import build
 
     settings = TABLE.load(words, build)
-    logs.start_as(settings)
+    if console is None or not console.attach(settings):
+        logs.start_as(settings)
     return settings
 
 
 async def _serve(settings: "Settings", words: Namespace) -> None:
     import asyncio
+    import logging
     import signal
 
+    from rport import remote
     from rport.client.agent import Agent
     from rport.notify import Supervisor
     from rport.statistics import OnStatistics
@@ -65,7 +64,10 @@ async def _serve(settings: "Settings", words: Namespace) -> None:
     agent.status.watchers.append(supervisor.changed)
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, _stop, agent, supervisor)
-    loop.add_signal_handler(signal.SIGHUP, _reload, agent, supervisor, words)
+    console = _console(agent)
+    loop.add_signal_handler(signal.SIGHUP, _reload, agent, supervisor, console, words)
+    for hint in filter(None, map(remote.advice, words.remotes)):
+        logging.getLogger("rport").warning("%s", hint)
     # Ready to try: the server or the network may be away for hours, and neither the start of the machine nor a manager
     # that waits for a while only shall depend on them.
     supervisor.ready()
@@ -73,6 +75,25 @@ async def _serve(settings: "Settings", words: Namespace) -> None:
         await agent.run()
     finally:
         supervisor.close()
+        if console is not None:
+            console.close()
+
+
+def _console(agent: "Agent") -> "Console | None":
+    """Where somebody looks at a terminal."""
+    import os
+
+    if not os.isatty(2):
+        return None
+    import asyncio
+    import signal
+
+    from rport.client.console import Console  # here: few have one
+
+    console = Console(agent)
+    console.attach(agent.settings)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGCONT, console.woken)
+    return console
 
 
 def _stop(agent: "Agent", supervisor: "Supervisor") -> None:
@@ -80,11 +101,11 @@ def _stop(agent: "Agent", supervisor: "Supervisor") -> None:
     agent.stop()
 
 
-def _reload(agent: "Agent", supervisor: "Supervisor", words: Namespace) -> None:
+def _reload(agent: "Agent", supervisor: "Supervisor", console: "Console | None", words: Namespace) -> None:
     """SIGHUP: what can change while the client runs is used from the next connection on; a wait for it ends now."""
     from rport.config import reload
 
     supervisor.reloading()
-    agent.settings = reload(TABLE, agent.settings, lambda: _load(words))
+    agent.settings = reload(TABLE, agent.settings, lambda: _load(words, console))
     agent.hurry()
     supervisor.ready()

@@ -27,6 +27,7 @@ class Status:
 
     phase: Phase = "starting"
     server: str = ""
+    host: str = ""  # the server's, as the user wrote it
     proxy: str = ""
     fingerprint: str = ""
     trust: Trust = ""
