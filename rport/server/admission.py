@@ -123,7 +123,7 @@ class Admission:
             raise LoginFailed(f"login failed: {text}", f"user {quoted(login.user)}", hold)
         self._delays.succeeded(login.address, login.user, login.identity)
         try:
-            return self.renew(Grant(users.get(login.user), key), login.address)
+            return self.renew(Grant(users.get(login.user), key), login.address, login.public)
         except Refused:
             raise Refused("busy", "the server's users were changed at this moment; try again") from None
 
@@ -158,9 +158,12 @@ class Admission:
 
     # --- what changes --------------------------------------------------------------------------------------------
 
-    def renew(self, grant: Grant, address: str) -> Grant:
-        """What a session that was let in may do now. Raises Refused that says why it may not stay."""
-        return Grant(self._renew_user(grant.user), self._renew_key(grant.key, address))
+    def renew(self, grant: Grant, address: str, public: bytes | None) -> Grant:
+        """What a session that was let in may do now. Raises Refused that says why it may not stay.
+
+        A key was proved by the handshake, whether or not anybody asked for one then.
+        """
+        return Grant(self._renew_user(grant.user), self._renew_key(address, public))
 
     def _renew_user(self, old: User | None) -> User | None:
         if self._users is None:
@@ -172,12 +175,12 @@ class Admission:
             raise Refused("auth", "the password of this user was changed at the server")
         return user
 
-    def _renew_key(self, old: ClientKey | None, address: str) -> ClientKey | None:
+    def _renew_key(self, address: str, public: bytes | None) -> ClientKey | None:
         if self._keys is None:
             return None
-        key = self._keys.get(old.public) if old is not None else None
+        key = self._keys.get(public) if public is not None else None
         if key is None:
-            raise Refused("auth", "the server does not authorize this key any more" if old else NO_KEY)
+            raise Refused("auth", "the server does not authorize this key any more" if public is not None else NO_KEY)
         if not key.comes_from(address):
             raise Refused("auth", f"this key may not be used from {address} any more")
         return key

@@ -126,7 +126,7 @@ class ServerSession(Session):
         """Users or keys have changed: it stays, stays with fewer tunnels, or goes."""
         assert self.entry is not None
         try:
-            self.grant = self.service.admission.renew(self.grant, self.peer[0])
+            self.grant = self.service.admission.renew(self.grant, self.peer[0], self._public)
         except Refused as error:
             return self._expel(error)
         for tunnel in list(self.entry.tunnels.values()):
