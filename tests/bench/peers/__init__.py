@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.bench.peers.base import Launch, Peer, Running
 from tests.bench.peers.others import Chisel, Frp, Rathole, Wstunnel
 from tests.bench.peers.plain import Direct, HAProxy, HAProxyTls, Socat
-from tests.bench.peers.rport import Rport, RportTls
+from tests.bench.peers.rport import Rport, RportNginx, RportTls
 from tests.bench.peers.ssh import SshReverse
 
 __all__ = ["BASELINE", "BASELINE_TLS", "DIRECT", "PEERS", "Launch", "Peer", "Running"]
@@ -17,6 +17,6 @@ PEERS: dict[str, Peer] = {
     peer.name: peer
     for peer in (
         *(Rport(), HAProxy(), Socat(), SshReverse(), Chisel(), Frp(), Rathole(), Wstunnel(), DIRECT),
-        *(RportTls(), HAProxyTls()),
+        *(RportTls(), HAProxyTls(), RportNginx()),
     )
 }

@@ -136,7 +136,7 @@ class Peer:
     name: ClassVar[str]
     label: ClassVar[str]
     programs: ClassVar[tuple[str, ...]] = ()
-    tls: ClassVar[bool] = False  # between the two: measured in works of its own
+    over: ClassVar[str] = ""  # what is between the two, tls or nginx: measured in works of its own
 
     def missing(self) -> list[str]:
         """The programs it needs that are not on PATH."""

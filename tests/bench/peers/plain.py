@@ -64,7 +64,7 @@ class HAProxyTls(HAProxy):
     name = "haproxy-tls"
     label = "HAProxy x 2, TLS between"
     programs = ("haproxy", "openssl")
-    tls = True
+    over = "tls"
 
     def encryption(self, launch: Launch) -> tuple[str, str]:
         cert, key = launch.certificate()

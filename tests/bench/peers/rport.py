@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tests.bench.peers.base import Launch, Peer, Running
 from tests.bench.ports import HOST, free_port
+from tests.support.reverse_proxies import Site, blocks, fill
 
 
 class Rport(Peer):
@@ -46,7 +47,7 @@ class RportTls(Rport):
     name = "rport-tls"
     label = "rport, TLS"
     programs = ("openssl",)
-    tls = True
+    over = "tls"
 
     def server_options(self, launch: Launch) -> tuple[str | Path, ...]:
         cert, key = launch.certificate()
@@ -54,3 +55,37 @@ class RportTls(Rport):
 
     def server_address(self, launch: Launch, port: int) -> tuple[str | Path, ...]:
         return (f"https://{HOST}:{port}", "--tls-ca", launch.directory / "cert.pem")
+
+
+_NGINX = """\
+daemon off;
+master_process off;
+pid {dir}/nginx.pid;
+error_log {dir}/nginx.log crit;
+events {{}}
+http {{
+    access_log off;
+    client_body_temp_path {dir}/body;
+    proxy_temp_path {dir}/proxy;
+    fastcgi_temp_path {dir}/fastcgi;
+    uwsgi_temp_path {dir}/uwsgi;
+    scgi_temp_path {dir}/scgi;
+    {block}
+}}
+"""
+
+
+class RportNginx(Rport):
+    """Behind nginx, as docs/reverse-proxies.md configures it."""
+
+    name = "rport-nginx"
+    label = "rport through nginx"
+    programs = ("nginx",)
+    over = "nginx"
+
+    def start_server(self, launch: Launch, port: int) -> None:
+        behind = free_port()
+        super().start_server(launch, behind)
+        block = fill(blocks("nginx")[0], Site(launch.directory, port, behind))
+        config = launch.write("nginx.conf", _NGINX.format(dir=launch.directory, block=block))
+        launch.server("nginx", "-p", launch.directory, "-e", launch.directory / "nginx.log", "-c", config, listens=port)

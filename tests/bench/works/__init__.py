@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.bench.works.base import Metric, Sample, Work
-from tests.bench.works.bulk import Bulk, BulkTls
+from tests.bench.works.bulk import Bulk, BulkNginx, BulkTls
 from tests.bench.works.latency import Idle, Loaded
 from tests.bench.works.long_path import LongPath
 from tests.bench.works.memory import Client, Memory, Reconnect, Swarm
@@ -18,6 +18,8 @@ _ALL: tuple[Work, ...] = (
     Bulk("streams-100", "100 streams, target to visitor", streams=100, down=True),
     BulkTls("tls-down", "Over TLS, one stream, target to visitor", streams=1, down=True),
     BulkTls("tls-up", "Over TLS, one stream, visitor to target", streams=1, down=False),
+    BulkNginx("nginx-down", "Through nginx, one stream, target to visitor", streams=1, down=True),
+    BulkNginx("nginx-up", "Through nginx, one stream, visitor to target", streams=1, down=False),
     Requests(),
     Connections(),
     Idle(),

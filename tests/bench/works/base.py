@@ -39,7 +39,7 @@ class Work:
 
     def peers(self, chosen: Sequence[Peer]) -> list[Peer]:
         """Whom it concerns, in the order of measuring."""
-        return [peer for peer in chosen if not peer.tls]
+        return [peer for peer in chosen if not peer.over]
 
     def measure(self, setting: Setting, peer: Peer) -> Sample:
         """One round. Raises ProgramFailed or OSError when the peer cannot do it."""

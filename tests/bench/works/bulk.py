@@ -38,4 +38,13 @@ class BulkTls(Bulk):
     baseline = BASELINE_TLS
 
     def peers(self, chosen: Sequence[Peer]) -> list[Peer]:
-        return [peer for peer in chosen if peer.tls]
+        return [peer for peer in chosen if peer.over == "tls"]
+
+
+class BulkNginx(Bulk):
+    """The same with nginx before the server, beside rport without it."""
+
+    baseline = "rport"
+
+    def peers(self, chosen: Sequence[Peer]) -> list[Peer]:
+        return [peer for peer in chosen if peer.over == "nginx" or peer.name == self.baseline]
