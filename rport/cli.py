@@ -88,9 +88,10 @@ def _help_formatter(prog: str) -> argparse.HelpFormatter:
 
 def complain(prog: str, error: RportError) -> int:
     """The one line on stderr by which a program ends; the exit code."""
-    from rport.logs import escape  # here: --help needs no logging
+    from rport import logs  # here: --help needs no logging
 
-    print(f"{prog}: {escape(str(error))}", file=sys.stderr)
+    if not logs.last_words(str(error)):
+        print(f"{prog}: {logs.escape(str(error))}", file=sys.stderr)
     return error.exit_code
 
 
@@ -126,8 +127,12 @@ def run(prog: str, main: Coroutine[Any, Any, None]) -> int:
             runner.run(main)
     except RportError as error:
         return complain(prog, error)
-    except Exception:
+    except Exception as error:
         import traceback
+
+        from rport import logs
+
+        logs.last_words("a bug", error)
 
         traceback.print_exc()
         return BUG

@@ -41,7 +41,7 @@ class Session:
     def __init__(self, pump: Pump, channel: Channel, keys: HandshakeResult, *, client: bool) -> None:
         sealer, opener = Seal(keys.cipher, keys.send_key), Seal(keys.cipher, keys.recv_key)
         self.link = channel.make_link(sealer, opener, client, pump, self)
-        self.link.trace = log.isEnabledFor(logging.DEBUG)
+        self.trace()
         self.cipher = keys.cipher
         self.ended = asyncio.Event()
         self.error: Exception | None = None
@@ -49,6 +49,10 @@ class Session:
         self.rtt = 0.0
         self._asked = 0.0
         self._timer: asyncio.TimerHandle | None = None
+
+    def trace(self) -> None:
+        """Be told of streams where debug lines are wanted, which a reload may change."""
+        self.link.trace = log.isEnabledFor(logging.DEBUG)
 
     def tags(self, **more: object) -> dict[str, object]:
         """The `extra` of a log line about this session; `limit` names what the peer can cause many of."""

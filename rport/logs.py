@@ -93,6 +93,13 @@ class Handler(logging.Handler):
     def _write(self, record: logging.LogRecord) -> bool:
         return self.sink.write(self.format(record).encode("utf-8", "backslashreplace"))
 
+    def last_words(self, text: str, error: Exception | None) -> bool:
+        """See below."""
+        on_stderr, is_text = not isinstance(self.sink, File), isinstance(self.formatter, LineFormatter)
+        if not (on_stderr and is_text):
+            logging.getLogger("rport").error("%s", text, exc_info=error)
+        return on_stderr and not is_text
+
     def close(self) -> None:
         self.sink.close()
         super().close()
@@ -142,6 +149,13 @@ def start(level: str, format: str, file: str | None) -> None:
 def start_as(wanted: Wanted) -> None:
     """start() as the user's settings say."""
     start("debug" if wanted.verbose else wanted.log_level, wanted.log_format, wanted.log_file)
+
+
+def last_words(text: str, error: Exception | None = None) -> bool:
+    """Why the program ends, where the log is a file or JSON: else a plain line on stderr says it. False when that is
+    still to be said."""
+    ours = (handler for handler in logging.getLogger().handlers if isinstance(handler, Handler))
+    return any(handler.last_words(text, error) for handler in ours)  # there is one
 
 
 def install(handler: logging.Handler, level: str) -> None:

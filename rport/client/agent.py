@@ -301,8 +301,11 @@ class Agent:
         self._stop.set()
         self._hurry.set()
 
-    def hurry(self) -> None:
-        """End the wait before the next try (SIGHUP)."""
+    def reconfigure(self, settings: Settings) -> None:
+        """For the next connection; the wait for it ends now (SIGHUP)."""
+        self.settings = settings
+        if self.session is not None:
+            self.session.trace()
         self._hurry.set()
 
     def log_statistics(self) -> None:

@@ -106,6 +106,5 @@ def _reload(agent: "Agent", supervisor: "Supervisor", console: "Console | None",
     from rport.config import reload
 
     supervisor.reloading()
-    agent.settings = reload(TABLE, agent.settings, lambda: _load(words, console))
-    agent.hurry()
+    agent.reconfigure(reload(TABLE, agent.settings, lambda: _load(words, console)))
     supervisor.ready()

@@ -66,6 +66,8 @@ class Service:
     def reconfigure(self, settings: Settings) -> None:
         """New settings, of which the options that cannot change while it runs are as they were."""
         self.settings = settings
+        for session in self._sessions.values():
+            session.trace()
         self.rules.backend, self.rules.trusted = settings.proxy, settings.trusted_proxy
         self.certificates.reconfigure(settings)
         self._following.cancel()

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.test_life import exchange
-from tests.support.neighbours import tool
+from tests.support.neighbours import free_port, tool
 from tests.support.programs import Client, Program, Server, Target, echo, until
 from tests.support.wire import CONTROL, connect
 
@@ -269,3 +269,38 @@ def test_a_log_that_nobody_reads_holds_up_nobody(keep: Keep, tmp_path: Path) -> 
     finally:
         for fd in (reader, writer, fill):
             os.close(fd)
+
+
+def test_a_reload_moves_the_log_and_changes_its_level(keep: Keep, tmp_path: Path) -> None:
+    """Also for sessions that are there."""
+    target = keep(Target(echo))
+    paths = [tmp_path / "one.log", tmp_path / "two.log"]
+    config = tmp_path / "rportd.toml"
+    config.write_text(f'log-file = "{paths[0]}"\n')
+    server = keep(Program("rport.server", "--config", str(config), "--host=127.0.0.1", "-p0", state=tmp_path))
+    until(lambda: any("Listening" in line for line in lines(paths[0])), "it listens")
+    port = int(re.search(r"Listening on 127\.0\.0\.1:(\d+)", paths[0].read_text()).group(1))  # type: ignore[union-attr]
+    client = keep(Client(port, f"127.0.0.1:0:127.0.0.1:{target.port}", state=tmp_path))
+    config.write_text(f'log-file = "{paths[1]}"\nlog-format = "json"\nlog-level = "debug"\n')
+    server.signal(signal.SIGHUP)
+    until(lambda: any("changed log-level, log-format, log-file" in line for line in lines(paths[1])), "it is told")
+    assert exchange(client.tunnel_port()) == b"ping"
+    until(lambda: any("ended, 4 octets in, 4 out" in line for line in lines(paths[1])), "the stream is told of")
+    config.write_text(f'log-file = "{tmp_path}/no/log"\n')
+    server.signal(signal.SIGHUP)
+    until(lambda: any("everything stays as it was" in line for line in lines(paths[1])), "that is told, too")
+    assert server.log == ""
+
+
+@pytest.mark.parametrize("words", [["--log-format=json"], ["--log-file"]])
+def test_the_last_words_are_in_the_log(words: list[str], keep: Keep, tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    argv = [*words, str(path)] if words == ["--log-file"] else words
+    client = keep(Client(free_port(), "--max-retry-count=0", *argv, state=tmp_path, wait=False))
+    assert client.exit_code() == 6
+    if words == ["--log-file"]:
+        assert client.lines == [f"rport: {lines(path)[-1].partition(' ERROR ')[2]}"]
+    else:
+        items = [json.loads(line) for line in client.lines]
+        assert items[-1]["level"] == "error"
+        assert "is rportd running there?" in items[-1]["message"]
