@@ -16,7 +16,7 @@ from rport.client.dial import Dialled
 from rport.client.policy import Rule
 from rport.client.resolve import AddrInfo, Resolver
 from rport.client.settings import Settings
-from rport.errors import ProtocolError, Refused
+from rport.errors import AuthFailed, ProtocolError, Refused
 from rport.remote import Remote
 from tests.support.wire import (
     ACCEPT,
@@ -118,6 +118,49 @@ def test_a_remote_has_one_tunnel_whatever_the_server_says() -> None:
             peer.send(open_frame(2, tunnel=998), open_frame(4, tunnel=999))
             answers = {await ask(lambda: peer.receive()[:2]), await ask(lambda: peer.receive()[:2])}
             assert answers == {(2, REFUSE), (4, ACCEPT)}
+
+    run(body)
+
+
+def test_a_tunnel_that_the_server_closes_is_served_no_longer(caplog: pytest.LogCaptureFixture) -> None:
+    """One that it offered, and one that was declared; what it carried is reset by the server's own RESET."""
+
+    async def body(session: ClientSession, peer: WirePeer) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as target:
+            session.remotes = [Remote("127.0.0.1", 5, *target.getsockname())]
+            peer.send(control(type="tunnel", ref=0, id=7, lport=5), offer(8))
+            await settle(peer)
+            peer.send(control(type="tunnel", ref=0, error="not allowed"), control(type="withdraw", id=8, error="gone"))
+            peer.send(open_frame(2, tunnel=7), open_frame(4, tunnel=8))
+            answers = [item for item in await settle(peer) if item[1] in (ACCEPT, REFUSE)]
+            assert {item[:2] for item in answers} == {(2, REFUSE), (4, REFUSE)}
+        said = [record.getMessage() for record in caplog.records]
+        assert "The server closed its tunnel to 127.0.0.1:1: gone" in said
+        assert any("not allowed; trying again" in line for line in said)
+
+    run(body)
+
+
+def test_what_was_never_offered_cannot_be_withdrawn(caplog: pytest.LogCaptureFixture) -> None:
+    async def body(session: ClientSession, peer: WirePeer) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as target:
+            session.remotes = [Remote("127.0.0.1", 5, *target.getsockname())]
+            peer.send(control(type="tunnel", ref=0, id=7, lport=5), control(type="withdraw", id=7))
+            peer.send(control(type="withdraw", id=9), open_frame(2, tunnel=7))
+            assert (await ask(lambda: peer.wait_for(ACCEPT)))[0] == 2
+
+    run(body)
+
+
+def test_a_refusal_after_the_welcome_is_kept(caplog: pytest.LogCaptureFixture) -> None:
+    async def body(session: ClientSession, peer: WirePeer) -> None:
+        peer.send(control(type="welcome", version="test", session="00" * 32))
+        await settle(peer)
+        assert session.refusal is None
+        peer.send(control(type="refuse", code="auth", message="no such user any more"))
+        await settle(peer)
+        assert isinstance(session.refusal, AuthFailed)
+        assert session.welcomed.exception() is None
 
     run(body)
 

@@ -37,6 +37,7 @@ from tests.support.wire import (
     open_frame,
     run,
     settle,
+    u32,
 )
 
 
@@ -399,6 +400,42 @@ def test_a_lost_link_resets_its_visitors() -> None:
                 await asyncio.to_thread(visitor.recv, 1)
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(where)
+
+    run(body)
+
+
+def test_a_tunnel_that_is_cut_takes_its_streams_along_and_no_others() -> None:
+    """One stream is not accepted yet, one carries, one owes its visitor what he does not read, one is another's."""
+
+    async def body(pump: Pump) -> None:
+        link, watcher, peer = link_with_peer(pump, client=False)
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(contextlib.closing(peer))
+            visitors, streams = [], []
+            for tunnel in (5, 5, 5, 6):
+                listener = socket.create_server(("127.0.0.1", 0))
+                where = listener.getsockname()
+                Listener(link, listener.detach(), tunnel)
+                visitors.append(stack.enter_context(socket.create_connection(where, timeout=10)))
+                streams.append((await ask(lambda: peer.wait_for(OPEN)))[0])
+            for stream in streams[1:]:
+                peer.send(frame(stream, ACCEPT, u32(262144)), frame(stream, DATA, b"x"))
+            peer.send(*(frame(streams[2], DATA, bytes(65536)) for _ in range(3)), frame(streams[2], FIN))
+            await settle(peer)
+            link.cut_tunnel(5, 7)
+            got = await settle(peer)
+            assert [item for item in got if item[1] == RESET] == [(stream, RESET, b"\7") for stream in streams[:3]]
+            for visitor in visitors[:3]:
+                with pytest.raises(ConnectionResetError):
+                    await asyncio.to_thread(read_all, visitor)
+            assert link.busy() == 1
+            assert await asyncio.to_thread(visitors[3].recv, 10) == b"x"
+            peer.send(frame(streams[3], DATA, b"more"))
+            assert await asyncio.to_thread(visitors[3].recv, 10) == b"more"
+            link.cut_tunnel(99, 7)
+            assert link.busy() == 1
+            assert not watcher.ended.is_set()
+            link.abort(None)
 
     run(body)
 
