@@ -103,14 +103,15 @@ class ServerSession(Session):
             self.link.abort(error)
 
     def _admit(self, hello: Hello) -> None:
-        old = self.service.predecessor(hello.identity, hello.user, self.grant)
+        user = self.grant.user.name if self.grant.user is not None else ""  # what nobody checked is nobody's name
+        old = self.service.predecessor(hello.identity, user, self.grant)
         if old is not None:
             log.info("%s: takes over from %s", self.name, old.name, extra=self.tags())
             old.yield_to_successor()
         self.caps = hello.caps
         key = self.grant.key.name if self.grant.key is not None else ""
         entry = self.entry = registry.Entry(
-            secrets.token_hex(32), hello.version, host_port(*self.peer), hello.user, hello.identity, key=key
+            secrets.token_hex(32), hello.version, host_port(*self.peer), user, hello.identity, key=key
         )
         self.link.admit_peer()
         self.service.admit(self)
@@ -125,6 +126,8 @@ class ServerSession(Session):
     def review(self) -> None:
         """Users or keys have changed: it stays, stays with fewer tunnels, or goes."""
         assert self.entry is not None
+        if self.link.closing:  # it is on its way out, and what it still carries is not waited for
+            return self.link.abort(None)
         try:
             self.grant = self.service.admission.renew(self.grant, self.peer[0], self._public)
         except Refused as error:
@@ -140,8 +143,6 @@ class ServerSession(Session):
         log.warning(
             "%s: %s is not let in any more: %s", self.name, str(self.grant) or "its client", error, extra=self.tags()
         )
-        if self.link.closing:
-            return self.link.abort(error)
         self.stop_listening()
         for number in self.entry.tunnels:
             self.link.cut_tunnel(number, CODE_FORBIDDEN)
