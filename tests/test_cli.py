@@ -111,3 +111,15 @@ sys.exit(min(ends) if signal.getsignal(signal.SIGINT) is signal.SIG_DFL else 99)
     redirections = " ".join(f"{number}>&-" for number in closed)
     ended = subprocess.run(["sh", "-c", f'exec "$@" {redirections}', "sh", sys.executable, "-c", code])
     assert 2 < ended.returncode < 99
+
+
+def test_a_bug_is_not_taken_for_a_mistake_of_the_user_s() -> None:
+    code = """
+import sys
+from rport.cli import run
+async def main(): raise ValueError("of ours")
+sys.exit(run("prog", main()))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 70
+    assert done.stderr.endswith("ValueError: of ours\n")
