@@ -339,11 +339,14 @@ class RportHttp(HttpToolsProtocol):
     def _too_slow(self) -> None:
         self._refuse(Refusal(408, f"no whole request head within {self.admission_timeout:g} s"))
 
+    def log_refusal(self, text: str) -> None:
+        log.info("%s: refused: %s", self._caller.peer[0], text, extra=tags(self._caller.peer[0]))
+
     def _refuse(self, refusal: Refusal) -> None:
         """Say why and close. A request before this one gets its own answer instead, and the connection ends with it."""
         self._deaf = True
         self._stop_timer()
-        log.info("%s: refused: %s", self._caller.peer[0], refusal.text, extra=tags(self._caller.peer[0]))
+        self.log_refusal(refusal.text)
         if self._pending() and not self.cycle.more_body:
             self.cycle.keep_alive = False
             return

@@ -6,19 +6,15 @@ first moment on: its place at the gate and its time count for the TLS handshake,
 """
 
 import asyncio
-import logging
 import ssl
 from typing import Any
 
 from rport.server.certificates import Certificates
-from rport.server.gate import tags
 from rport.server.upgrade import Refusal, answer
 from rport.tls import Tls, TlsFailed, words
 
 HANDSHAKE = 0x16  # how a TLS connection begins
 PART = 262144  # octets that are encrypted at a time: the memory for the most is kept
-
-log = logging.getLogger("rport")
 
 _HTTPS = Refusal(400, "this port speaks TLS (HTTPS), and this was sent without: use https://")
 
@@ -39,7 +35,7 @@ class TlsLayer(asyncio.Protocol):
     """Ciphertext below, `upper` above; one connection."""
 
     def __init__(self, upper: Any, context: ssl.SSLContext) -> None:
-        self.upper = upper
+        self.upper = self._door = upper
         self.context = context
         self.tls = Tls(context, _explain, server=True)
         self.deaf = False  # what comes now is for nobody, or not for us
@@ -67,7 +63,7 @@ class TlsLayer(asyncio.Protocol):
         if self.deaf:
             return
         if self._fresh:
-            data = self.upper.strip(data)
+            data = self._door.strip(data)
             if not data:
                 return
             self._fresh = False
@@ -124,18 +120,18 @@ class TlsLayer(asyncio.Protocol):
         self.lower.close()
 
     def _fail(self, error: TlsFailed) -> None:
-        """Tell the peer. It may still be sending, and what is unread at a close becomes a reset, which may overtake the
-        alert: so it is left to close. The upper protocol's time bounds the wait."""
-        name = _name(self.lower)
-        log.info("%s: refused: %s", name, error, extra=tags(name))
+        """Tell the peer. At the beginning it may still be sending, and what is unread at a close becomes a reset, which
+        may overtake the alert: it is left to close then, for as long as the door lets anybody take for a head."""
+        self._door.log_refusal(str(error))
         self.deaf = True
         self.flush()
-        if self.lower.can_write_eof():
+        if self.tls.ready or not self.lower.can_write_eof():
+            self.lower.close()
+        else:
             self.lower.write_eof()
 
     def _refuse_plain(self, data: bytes) -> None:
-        name = _name(self.lower)
-        log.info("%s: refused: no TLS, on the port that is for it", name, extra=tags(name))
+        self._door.log_refusal("no TLS, on the port that is for it")
         self.deaf = True
         if data[:1].isalpha():
             self.lower.write(answer(_HTTPS))
@@ -196,10 +192,6 @@ class TlsTransport(asyncio.Transport):
 
     def set_protocol(self, protocol: Any) -> None:
         self._layer.upper = protocol
-
-
-def _name(transport: asyncio.BaseTransport) -> str:
-    return str((transport.get_extra_info("peername") or ("unknown",))[0])
 
 
 _ALERTS = {  # what clients say of our certificate

@@ -225,7 +225,7 @@ def test_files_that_cannot_be_used(authority: Authority, tmp_path: Path) -> None
         says(run("rport.server", "--host", "127.0.0.1", "-p", "0", *words, state=tmp_path), 1, fragments)
 
 
-# --- TLS where there is none, and the other way round ------------------------------------------------------------------
+# --- TLS where there is none, and the other way round ----------------------------------------------------------------
 
 
 def test_plain_and_tls_ports(server: Server, authority: Authority, keep: Keep, tmp_path: Path) -> None:
@@ -318,34 +318,28 @@ def test_keys_may_be_updated(server: Server, authority: Authority) -> None:
 
 
 @contextlib.contextmanager
-def unfinished(port: int, count: int) -> Iterator[list[socket.socket]]:
-    """Handshakes that stop half way, thirty from each address."""
+def unfinished(port: int, count: int) -> Iterator[None]:
+    """Handshakes that stop half way, thirty from each address. test_secure has them end, in their time."""
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     outgoing = ssl.MemoryBIO()
     with contextlib.suppress(ssl.SSLWantReadError):
         tls.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="x").do_handshake()
     hello = outgoing.read()
     with contextlib.ExitStack() as stack:
-        socks = []
         for number in range(count):
             source = (f"127.0.0.{2 + number // 30}", 0)
             sock = stack.enter_context(socket.create_connection(("127.0.0.1", port), 20, source_address=source))
             sock.sendall(hello[: len(hello) - number % 2])
-            socks.append(sock)
-        yield socks
+        yield
 
 
 def test_unfinished_handshakes_keep_nobody_out(
     server: Server, authority: Authority, keep: Keep, tmp_path: Path
 ) -> None:
     before = server.descriptors()
-    with unfinished(server.port, 200) as socks:
+    with unfinished(server.port, 200):
         until(lambda: server.descriptors() >= before + 200, "all of them are in")
         connect(server, authority, keep, tmp_path)
-        for sock in socks:
-            with contextlib.suppress(ConnectionError):
-                read_all(sock)  # in ten seconds each is sent away
-    server.wait_for("refused: no whole request head within 10 s", 200)
     until(lambda: server.descriptors() <= before + 1, "only the client is left")
 
 
