@@ -24,9 +24,10 @@ def texts(status: Status, columns: int = 200, rows: int = 50) -> list[str]:
 
 
 def connected(*remotes: str) -> Status:
-    status = Status(server="ws://tunnel.example.com:9999", host="tunnel.example.com")
+    status = Status("ws://tunnel.example.com:9999")
     status.declare(map(Remote.parse, remotes))
-    status.enter("connected", fingerprint="ab:" * 31 + "cd", trust="pinned", version="1.2", session="0123456789abcdef")
+    status.tell(host="tunnel.example.com", version="1.2", session="0123456789abcdef")
+    status.enter("connected", fingerprint="ab:" * 31 + "cd", trust="pinned")
     return status
 
 

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from rport.remote import Remote
@@ -10,35 +9,39 @@ from rport.remote import Remote
 Phase = Literal["starting", "connecting", "connected", "waiting", "stopping"]
 Trust = Literal["", "pinned", "remembered", "new"]
 
+# No dataclasses here: the code that they make would cost each client 0.1 MB.
 
-@dataclass(slots=True)
+
 class TunnelState:
     """`remote` has the real port once it is known. Neither up nor in trouble: the server has not answered yet."""
 
-    remote: Remote
-    up: bool = False
-    trouble: str = ""
-    offered: bool = False  # asked for by the server
+    __slots__ = ("offered", "remote", "trouble", "up")
+
+    def __init__(self, remote: Remote, *, up: bool = False, trouble: str = "", offered: bool = False) -> None:
+        self.remote = remote
+        self.up = up
+        self.trouble = trouble
+        self.offered = offered  # asked for by the server
 
 
-@dataclass
 class Status:
     """Texts of the server's come as they are: whoever shows them escapes them."""
 
-    phase: Phase = "starting"
-    server: str = ""
-    host: str = ""  # the server's, as the user wrote it
-    proxy: str = ""
-    fingerprint: str = ""
-    trust: Trust = ""
-    version: str = ""  # the server's
-    session: str = ""  # its id
-    trouble: str = ""  # why there is no connection
-    tries: int = 0  # in vain, since there was one
-    next_try: float = 0.0  # time.monotonic()
-    since: float = field(default_factory=time.monotonic)  # when the phase began
-    tunnels: dict[int, TunnelState] = field(default_factory=dict)  # declared ones by reference, offered ones by -number
-    watchers: list[Callable[[], None]] = field(default_factory=list)
+    def __init__(self, server: str = "") -> None:
+        self.phase: Phase = "starting"
+        self.server = server
+        self.host = ""  # the server's, as the user wrote it
+        self.proxy = ""
+        self.fingerprint = ""
+        self.trust: Trust = ""
+        self.version = ""  # the server's
+        self.session = ""  # its id
+        self.trouble = ""  # why there is no connection
+        self.tries = 0  # in vain, since there was one
+        self.next_try = 0.0  # time.monotonic()
+        self.since = time.monotonic()  # when the phase began
+        self.tunnels: dict[int, TunnelState] = {}  # declared ones by reference, offered ones by -number
+        self.watchers: list[Callable[[], None]] = []
 
     def line(self) -> str:
         """In short."""
