@@ -26,7 +26,7 @@ Keep = Callable[[Any], Any]
 HOSTILE = 10_000
 WARM_UP = 2_000  # the allocator and the caches have settled by then
 GROWTH_MAX = 1 << 20  # octets for the 8,000 behind the warm-up: 131 for each, less than any object that could be left
-SOURCE_MAX, TOTAL_MAX = 32, 256  # README.md, Limits: not what the code says, so that this test holds it to them
+SOURCE_MAX, TOTAL_MAX = 32, 256  # docs/limits.md: not what the code says, so that this test holds it to them
 HANDS = 8  # knock at once: two cores are busy, and no source comes near its 32 places
 
 
