@@ -159,3 +159,22 @@ def test_a_log_moves_to_another_file_and_back(tmp_path: Path, capfd: pytest.Capt
     log.info("back")
     assert capfd.readouterr().err.endswith(" INFO back\n")
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_lines_by_one_source_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr("rport.logs.time.monotonic", lambda: now[0])
+    sink = memory(LineFormatter(), "debug")
+    for _ in range(100):
+        log.warning("refused", extra={"limit": "192.0.2.1"})
+        log.debug("refused", extra={"limit": "192.0.2.1"})
+    log.warning("mine")
+    assert sum("WARNING refused" in line for line in sink.lines) == 20
+    assert sum("DEBUG refused" in line for line in sink.lines) == 100
+    assert sink.lines[-1].endswith("mine")
+    now[0] += 60
+    log.warning("later")
+    assert [line.partition(" ")[2] for line in sink.lines[-2:]] == [
+        "WARNING 192.0.2.1: 80 lines were left out",
+        "WARNING later",
+    ]

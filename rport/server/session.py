@@ -86,7 +86,9 @@ class ServerSession(Session):
             self.grant = await self.service.admission.check(login)
         except LoginFailed as error:
             # share/fail2ban reads this line: its form is fixed, and what a client chose stands in quotes.
-            log.warning("%s: login failed for %s from %s", self.name, error.who, self.peer[0], extra=self.tags())
+            log.warning(
+                "%s: login failed for %s from %s", self.name, error.who, self.peer[0], extra=self.tags(user=hello.user)
+            )
             await asyncio.sleep(error.hold)
             self.refuse(error.code, str(error))
         except Refused as error:

@@ -134,6 +134,8 @@ def test_hostile_names_stay_on_their_line(form: str, keep: Keep, tmp_path: Path)
         if form == "json":
             item = json.loads(line)
             assert item["message"].isprintable()
+            assert item.get("user", "").isprintable()
+            assert len(item.get("user", "")) < 210
             assert item["level"] in {"debug", "info", "warning", "error"}
         else:
             assert re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ (DEBUG|INFO|WARNING|ERROR) (?!forged)", line)
