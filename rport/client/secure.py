@@ -1,12 +1,13 @@
 """TLS to the server, and what to tell the user when it does not come about. Loaded only where there is some."""
 
 import functools
+import logging
 import socket
 import ssl
 from typing import TYPE_CHECKING
 
 from rport.channel import TlsChannel
-from rport.errors import ConnectError
+from rport.errors import ConnectError, UsageError
 from rport.tls import Tls, client_context, words
 from rport.websocket import name_stranger
 
@@ -41,17 +42,38 @@ _REFUSED = {  # what its alerts say of our certificate
 }
 
 
+log = logging.getLogger("rport")
+
+_good: dict[tuple[object, ...], ssl.SSLContext] = {}  # the last one, by what it was asked for with
+
+
 async def secure(sock: socket.socket, settings: "Settings") -> TlsChannel:
     """Shake hands over a connected socket, which stays the caller's until this returns.
 
     The caller bounds the time. Raises ConnectError, LinkLost, OSError; UsageError for the files that `settings` name.
     """
     name = settings.tls_server_name or settings.address.host.partition("%")[0]
-    context = client_context(settings.tls_ca, settings.tls_cert, settings.tls_key, insecure=settings.tls_insecure)
+    context = _context(settings)
     explain = functools.partial(_explain, name=name, settings=settings)
     channel = TlsChannel(sock, Tls(context, explain, server=False, name=name), _check_first)
     await channel.shake_hands()
     return channel
+
+
+def _context(settings: "Settings") -> ssl.SSLContext:
+    """From the files as they are now. What was good once is not given up for files that are just being exchanged."""
+    files = (settings.tls_ca, settings.tls_cert, settings.tls_key)
+    asked = (*files, settings.tls_insecure)
+    try:
+        context = client_context(*files, insecure=settings.tls_insecure)
+    except UsageError as error:
+        if asked not in _good:
+            raise
+        log.warning("%s; what was read before stays in use", error)
+        return _good[asked]
+    _good.clear()
+    _good[asked] = context
+    return context
 
 
 def _check_first(wire: bytes) -> None:

@@ -390,6 +390,23 @@ def test_new_files_are_used_without_a_restart(authority: Authority, keep: Keep, 
     assert server.log.count("does not belong to") == 2
 
 
+def test_a_client_that_was_connected_outlives_files_that_are_half_written(
+    authority: Authority, pair: tuple[Path, Path], keep: Keep, tmp_path: Path
+) -> None:
+    mine = (tmp_path / "client.pem", tmp_path / "client.key")
+    for path, source in zip(mine, authority.issue(), strict=True):
+        path.touch(0o600)
+        path.write_bytes(source.read_bytes())
+    wants = (*shows(pair), "--tls-client-ca", str(authority.ca))
+    server = keep(Server(tmp_path, *wants))
+    client = connect(server, authority, keep, tmp_path, *shows(mine))
+    mine[1].write_bytes(mine[1].read_bytes()[:100])
+    server.stop()
+    keep(Server(tmp_path, *wants, port=server.port))
+    client.wait_for("Connected", 2)
+    client.wait_for("WARNING --tls-cert: .* cannot be used: .*; what was read before stays in use")
+
+
 def test_sighup_reads_again(server: Server) -> None:
     server.signal(signal.SIGHUP)
     server.wait_for("The certificate was read again")
