@@ -12,9 +12,9 @@ from ipaddress import ip_network
 from typing import Any
 
 import pytest
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from rport.server.front import RportHttp
+from rport.server.front import PIPELINE_MAX, RportHttp
 from rport.server.gate import Gate
 from rport.server.rules import Rules
 from rport.websocket import HEAD_MAX, HEADERS_MAX, SUBPROTOCOL, UpgradeResponse, new_key, upgrade_request
@@ -24,6 +24,7 @@ from tests.support.programs import read_all
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="  # RFC 6455, section 1.3
 ACCEPT = b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 PLAIN = b"GET /x HTTP/1.1\r\nHost: h\r\n\r\n"
+LAST = b"GET /x HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
 UPGRADE = {
     "Host": "h",
     "Upgrade": "websocket",
@@ -88,11 +89,29 @@ def test_uvicorn_still_has_the_hooks_that_are_overridden() -> None:
     ours = {name for name, value in vars(RportHttp).items() if callable(value)}
     hooks = {
         "connection_made", "connection_lost", "data_received", "on_message_begin", "on_url", "on_header",
-        "on_headers_complete", "on_message_complete", "on_response_complete", "_should_upgrade",
+        "on_headers_complete", "on_message_complete", "on_response_complete", "_should_upgrade", "_start_asgi_task",
     }  # fmt: skip
     assert hooks <= ours
     assert hooks <= set(vars(HttpToolsProtocol))
     assert hasattr(HttpToolsProtocol, "_unset_keepalive_if_required")
+    cycle = set(RequestResponseCycle.__init__.__code__.co_names)
+    assert cycle >= {
+        "scope", "transport", "flow", "message_event", "on_response", "disconnected", "keep_alive", "more_body",
+        "response_started", "response_complete", "waiting_for_100_continue",
+    }  # fmt: skip
+
+
+def test_requests_that_wait_on_one_connection_are_bounded(door: Door) -> None:
+    assert refused(door, PLAIN * PIPELINE_MAX + LAST).count(b" 200 OK") == 1 + PIPELINE_MAX
+    assert refused(door, PLAIN * 1000).count(b" 200 OK") == 1 + PIPELINE_MAX
+
+
+def test_an_answer_reaches_a_client_that_still_sends(door: Door) -> None:
+    with door.connect() as sock:
+        sock.sendall(b"POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 10000000\r\n\r\n")
+        assert read_head(sock).startswith(b"HTTP/1.1 200 ")
+        sock.sendall(bytes(1000000))
+        assert read_all(sock) == b"/x"
 
 
 # --- taken over ------------------------------------------------------------------------------------------------------

@@ -361,6 +361,17 @@ def test_a_body_that_does_not_come(house: House, monkeypatch: pytest.MonkeyPatch
         assert got.startswith(b"HTTP/1.1 408 ")
 
 
+def test_an_answer_reaches_a_client_that_still_sends(house: House) -> None:
+    with (
+        front(house, once(b"HTTP/1.1 413 Too much\r\nContent-Length: 2\r\n\r\nno")) as (door, _),
+        door.connect() as sock,
+    ):
+        sock.sendall(GET.replace(b"\r\n\r\n", b"\r\nContent-Length: 100000000\r\n\r\n"))
+        assert read_head(sock).startswith(b"HTTP/1.1 413 ")
+        sock.sendall(bytes(1000000))
+        assert read_all(sock) == b"no"
+
+
 def test_an_answer_may_come_before_the_body(house: House) -> None:
     with front(house, once(OK)) as (door, _):
         assert exchange(door, GET.replace(b"\r\n\r\n", b"\r\nContent-Length: 5\r\n\r\nhe")).endswith(b"ok")

@@ -125,20 +125,19 @@ async def _stop_on_signal(service: Service, server: Any, supervisor: Supervisor,
     await first.wait()
     log.info("Stopping: waiting for carried connections to end; a second signal stops at once")
     supervisor.stopping()
-    drain = loop.create_task(_drain(service, server, lasting))
+    drain = loop.create_task(_drain(service, relays, server, lasting))
     await asyncio.wait({drain, loop.create_task(second.wait())}, return_when=asyncio.FIRST_COMPLETED)
     server.force_exit = second.is_set()
     service.pump.close()
-    relays.end_upgraded()
     server.should_exit = True
 
 
-async def _drain(service: Service, server: Any, lasting: bool) -> None:
+async def _drain(service: Service, relays: Relays, server: Any, lasting: bool) -> None:
     if lasting:  # who comes now waits for the next process, instead of hearing that this one goes
         for listener in server.servers:
             listener.close()
         await _hear_out(server)
-    await service.drain()
+    await asyncio.gather(service.drain(), relays.drain())
 
 
 async def _hear_out(server: Any) -> None:

@@ -38,6 +38,8 @@ from rport.websocket import HEAD_MAX, HEADERS_MAX, upgrade_response
 
 OnArrival = Callable[[Arrival], None]
 
+PIPELINE_MAX = 16  # requests that wait for their turn on one connection; the client then has to send the rest again
+
 CROWDED = "too many connections are not logged in yet; try again in a moment"
 
 _PASSAGE = "rport.passage"  # of a request's scope
@@ -213,6 +215,8 @@ class RportHttp(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._part = _Part.BODY
         self._stop_timer()
+        if len(self.pipeline) >= PIPELINE_MAX:
+            raise Refusal(503, "too many requests before their answers")
         self._identify()
         passage = self._passage()
         self._tunnel = passage is None and names_websocket(self.headers)
@@ -241,8 +245,15 @@ class RportHttp(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        if self._part is _Part.BODY and not self._pending():  # nobody waits for the rest of a body that nobody wanted
-            self.transport.close()
+        if self._part is _Part.BODY and not self._pending():
+            self._linger()
+
+    def _linger(self) -> None:
+        """Nobody wants the rest of a body. To close with it unread would be a reset, which may overtake the answer: so
+        it is read until the client has closed, or uvicorn's time for an idle connection is over."""
+        self._deaf = True
+        if not self.transport.is_closing() and self.transport.can_write_eof():
+            self.transport.write_eof()
 
     # --- the upgrade ---------------------------------------------------------------------------------------------
 

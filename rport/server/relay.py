@@ -22,6 +22,7 @@ SOURCE_MAX = 128  # of them from one address: a score of browsers behind a NAT
 HEAD_TIMEOUT = 60.0  # seconds without a byte of the request's body or of an answer, before an answer begins
 BODY_TIMEOUT = 300.0  # seconds without a byte of an answer from the backend, or taken by the client
 CONTINUE_TIMEOUT = 1.0  # seconds until a body is asked for that the backend has not asked for; many never do
+DRAIN_TIME = 10.0  # seconds, as carried connections have
 INTERIM_MAX = 16  # answers before the answer; more is a backend that went mad
 
 UNREACHABLE = "the web server behind this one does not answer"
@@ -65,11 +66,14 @@ class Relays:
             if trouble:
                 log.warning("%s", trouble)
 
-    def end_upgraded(self) -> None:
-        """Those that nobody else would end."""
+    async def drain(self) -> None:
+        """Requests get DRAIN_TIME to end, and what was upgraded, which seldom does, none."""
         for task, relay in self._tasks.items():
             if relay.upgraded:
                 task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=DRAIN_TIME)
+        self.close()
 
     def close(self) -> None:
         """End everything."""
@@ -254,10 +258,10 @@ class Relay:
         self._finish()
 
     def _finish(self) -> None:
-        """What uvicorn does when its own answer is out."""
+        """What uvicorn does when its own answer is out. With the rest of a body to come, the front door closes."""
         self._cycle.response_complete = True
         self._cycle.message_event.set()
-        if not self._cycle.keep_alive:
+        if not self._cycle.keep_alive and not self._cycle.more_body:
             self._transport.close()
         self._cycle.on_response()
 

@@ -81,7 +81,7 @@ def pass_on(request: Request, backend: Backend) -> Passage:
     left_out = _HOP_BY_HOP | _named(request.headers) | (set() if expects else {b"expect"})
     fields = [
         (b"host", backend.authority.encode()),
-        *((name, value) for name, value in request.headers if name not in left_out and not _is_ours(name)),
+        *((name, value) for name, value in request.headers if not _is_ours(name) and _dashed(name) not in left_out),
         *_about(request),
         *_framing(length, stated=bool(_values(request.headers, b"content-length"))),
         *([(b"connection", b"upgrade"), (b"upgrade", upgrade)] if upgrade else []),
@@ -160,8 +160,13 @@ def _framing(length: int | None, *, stated: bool) -> list[tuple[bytes, bytes]]:
 
 
 def _is_ours(name: bytes) -> bool:
-    name = name.replace(b"_", b"-")  # which are the same to CGI, WSGI and PHP
+    name = _dashed(name)
     return name in _OURS or name.startswith(b"x-forwarded-")
+
+
+def _dashed(name: bytes) -> bytes:
+    """To CGI, WSGI and PHP both signs are the same."""
+    return name.replace(b"_", b"-")
 
 
 def _named(headers: Headers) -> set[bytes]:

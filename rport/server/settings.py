@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 from rport.cli import default_state_dir
 from rport.errors import UsageError
 from rport.login import Login
+from rport.server.backend import Backend
+from rport.server.forwarded import Network
 
 
 class Settings(NamedTuple):
@@ -17,8 +19,8 @@ class Settings(NamedTuple):
     auth: Login | None = None
     authfile: str | None = None
     authorized_keys: str | None = None
-    proxy: Any = None
-    trusted_proxy: tuple[Any, ...] = ()
+    proxy: Backend | None = None
+    trusted_proxy: tuple[Network, ...] = ()
     tls_cert: str | None = None
     tls_key: str | None = None
     tls_client_ca: str | None = None

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 
-LINGER = 60.0  # seconds in which one end takes what was written to it, when the other is gone
+LINGER = 300.0  # seconds without a move after one end has ended, as a tunnel's half-closed streams have
 
 
 class Splice(asyncio.Protocol):
@@ -12,11 +12,12 @@ class Splice(asyncio.Protocol):
     def __init__(self, transport: asyncio.Transport) -> None:
         self.transport = transport
         self.other: Splice = self
+        self.ended = asyncio.Event()  # nothing more comes from here
         self.lost = asyncio.Event()
-        self.lost_either = asyncio.Event()
-        self._half = False  # nothing more comes from here
+        self.received = 0
 
     def data_received(self, data: bytes) -> None:
+        self.received += len(data)
         self.other.transport.write(data)
 
     def pause_writing(self) -> None:
@@ -26,20 +27,24 @@ class Splice(asyncio.Protocol):
         self.other.transport.resume_reading()
 
     def eof_received(self) -> bool:
-        self._half = True
-        if self.other._half or not self.other.transport.can_write_eof():
+        self.ended.set()
+        if self.other.ended.is_set() or not self.other.transport.can_write_eof():
             self.other.transport.close()  # once what is written is out
             return False
         self.other.transport.write_eof()
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
-        for event in (self.lost, self.lost_either, self.other.lost_either):
-            event.set()
+        self.ended.set()
+        self.lost.set()
         if exc is None:
             self.other.transport.close()
         else:
             self.other.transport.abort()
+
+    def state(self) -> tuple[int, int]:
+        """It is another when something has moved here."""
+        return self.received, self.transport.get_write_buffer_size()
 
 
 async def splice(near: asyncio.Transport, early: bytes, far: asyncio.Transport, rest: bytes, far_ended: bool) -> None:
@@ -58,11 +63,28 @@ async def splice(near: asyncio.Transport, early: bytes, far: asyncio.Transport, 
             other.eof_received()
         else:
             far.resume_reading()
-        await one.lost_either.wait()
+        await _first(one.ended, other.ended)
+        await _settle(one, other)
+    finally:
+        near.abort()
+        far.abort()
+
+
+async def _first(*events: asyncio.Event) -> None:
+    waits = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
+
+
+async def _settle(one: Splice, other: Splice) -> None:
+    """Until both are lost, or nothing moves any more."""
+    before = None
+    while before != (before := (one.state(), other.state())):
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LINGER):
                 await one.lost.wait()
                 await other.lost.wait()
-    finally:
-        near.abort()
-        far.abort()
+                return

@@ -218,6 +218,47 @@ def test_a_websocket_goes_through_and_ends_with_the_server(keep: Keep, tmp_path:
     assert "ERROR" not in server.log
 
 
+def test_a_stop_waits_for_what_is_under_way(keep: Keep, tmp_path: Path) -> None:
+    go_on = threading.Event()
+
+    def serve(sock: socket.socket) -> None:
+        sock.recv(4096)
+        sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\none")
+        go_on.wait(20)
+        sock.sendall(b" two ")
+
+    backend = keep(Target(serve))
+    server = keep(Server(tmp_path, "--proxy", f"http://127.0.0.1:{backend.port}"))
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as sock:
+        sock.sendall(GET)
+        assert sock.recv(12) == b"HTTP/1.1 200"
+        server.signal(signal.SIGTERM)
+        server.wait_for("Stopping")
+        go_on.set()
+        assert read_all(sock).endswith(b"\r\n\r\none two ")
+    assert server.exit_code() == 0
+    assert "ERROR" not in server.log
+
+
+def test_a_second_signal_waits_for_nothing(keep: Keep, tmp_path: Path) -> None:
+    def serve(sock: socket.socket) -> None:
+        sock.recv(4096)
+        sock.sendall(b"HTTP/1.1 200 OK\r\n\r\nhalf")
+        read_all(sock)
+
+    backend = keep(Target(serve))
+    server = keep(Server(tmp_path, "--proxy", f"http://127.0.0.1:{backend.port}"))
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as sock:
+        sock.sendall(GET.replace(b"1.1", b"1.0"))
+        assert sock.recv(12) == b"HTTP/1.1 200"
+        server.signal(signal.SIGTERM)
+        server.wait_for("Stopping")
+        server.signal(signal.SIGTERM)
+        with pytest.raises(ConnectionResetError):
+            read_all(sock)
+    assert server.exit_code() == 0
+
+
 def test_tls_on_both_sides(keep: Keep, tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     cert, key = authority.issue("DNS:localhost")
