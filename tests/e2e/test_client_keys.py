@@ -219,22 +219,19 @@ def test_a_file_that_a_reload_brings_ends_those_without_a_key(
     assert len(server.sessions()) == 1
 
 
-@pytest.mark.parametrize(
-    ("make", "reason"),
-    [
-        (lambda path: None, "No such file or directory; make it with: rport key"),
-        (lambda path: path.write_text("junk"), "can be read or written by others"),
-        (lambda path: (path.touch(0o600), path.write_text("junk")), "is damaged"),
-    ],
-)
-def test_an_identity_that_cannot_be_used(
-    make: Callable[[Path], object], reason: str, keep: Keep, tmp_path: Path, server: Server
-) -> None:
-    path = tmp_path / "mine"
-    make(path)
-    client = keep(Client(server, "--identity", str(path), state=tmp_path, wait=False))
-    assert client.exit_code() == 1
-    assert reason in client.lines[-1]
+def test_an_identity_that_cannot_be_used(keep: Keep, tmp_path: Path) -> None:
+    """It is looked at before anybody is called."""
+    missing, shared, junk = (tmp_path / name for name in ("missing", "shared", "junk"))
+    shared.touch(0o644)
+    junk.touch(0o600)
+    for path, reason in (
+        (missing, f"No such file or directory; make it with: rport key {missing}"),
+        (shared, "can be read or written by others"),
+        (junk, "is damaged"),
+    ):
+        client = keep(Client(1, "--identity", str(path), state=tmp_path, wait=False))
+        assert client.exit_code() == 1
+        assert reason in client.lines[-1]
 
 
 # --- the handshake against the real server ---------------------------------------------------------------------------
@@ -252,28 +249,31 @@ def begin(port: int, static: bytes) -> tuple[socket.socket, Initiator, MessageRe
     return sock, initiator, reader
 
 
-@pytest.mark.parametrize("fault", ["replayed", "altered", "short", "long", "empty", "missing"])
-def test_a_third_message_that_proves_nothing(fault: str, identity: Path, server: Server) -> None:
+def test_a_third_message_that_proves_nothing(identity: Path, server: Server) -> None:
     private = keys.load(identity).private
-    replay_sock, replay, _ = begin(server.port, private)
-    sock, initiator, _ = begin(server.port, private)
-    with sock, replay_sock:
-        message3 = initiator.message3
-        bad = {
-            "replayed": replay.message3,
-            "altered": bytes([*message3[:40], message3[40] ^ 1, *message3[41:]]),
-            "short": message3[:-1],
-            "long": message3 + bytes(5000),
-            "empty": b"",
-            "missing": None,
-        }[fault]
-        if bad is None:
-            sock.shutdown(socket.SHUT_WR)
-        else:
-            sock.sendall(encode_message(bad, masked=True))
-        with contextlib.suppress(ConnectionResetError):  # what was too long was not read to its end
-            assert sock.recv(4096) == b""
-    assert "Open" not in server.log
+    for fault in ("replayed", "altered", "short", "long", "empty", "missing"):
+        replay_sock, replay, _ = begin(server.port, private)
+        sock, initiator, _ = begin(server.port, private)
+        with sock, replay_sock:
+            message3 = initiator.message3
+            bad = {
+                "replayed": replay.message3,
+                "altered": bytes([*message3[:40], message3[40] ^ 1, *message3[41:]]),
+                "short": message3[:-1],
+                "long": message3 + bytes(5000),
+                "empty": b"",
+                "missing": None,
+            }[fault]
+            if bad is None:
+                sock.shutdown(socket.SHUT_WR)
+            else:
+                sock.sendall(encode_message(bad, masked=True))
+            with contextlib.suppress(ConnectionResetError):  # what was too long was not read to its end
+                assert sock.recv(4096) == b"", fault
+    with contextlib.closing(connect(server.port, static=private)) as peer:
+        assert hello(peer)["type"] == "welcome"
+    server.wait_for(r"Open \(")
+    assert server.log.count("Open (") == 1
     assert "Traceback" not in server.log
 
 

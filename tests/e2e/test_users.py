@@ -108,17 +108,16 @@ def test_no_spelling_of_an_address_evades_its_rule(keep: Keep, tmp_path: Path, a
         assert "is not allowed" in declared(server, "out:x", host, free_port())["error"]
 
 
-@pytest.mark.parametrize(
-    "host", ["127.1", "2130706433", "0x7f000001", "0177.0.0.1", "127.0.0.01", "::1%2222", "x.test"]
-)
-def test_what_is_no_address_is_not_listened_on(host: str, keep: Keep, tmp_path: Path, authfile: Path) -> None:
+def test_what_is_no_address_is_not_listened_on(keep: Keep, tmp_path: Path, authfile: Path) -> None:
     write(authfile, {"all:x": ["*"]})
     server = keep(Server(tmp_path, "--authfile", str(authfile)))
-    with contextlib.closing(connect(server.port)) as peer:
-        hello(peer, "all:x", remote(host, free_port()))
-        with contextlib.suppress(EOFError):  # or the session ends, where it cannot be a host at all
-            assert answer(peer)["type"] == "welcome"
-            assert "error" in answer(peer)
+    for host in ("127.1", "2130706433", "0x7f000001", "0177.0.0.1", "127.0.0.01", "::1%2222", "x.test"):
+        with contextlib.closing(connect(server.port)) as peer:
+            hello(peer, "all:x", remote(host, free_port()))
+            with contextlib.suppress(EOFError):  # or the session ends, where it cannot be a host at all
+                assert answer(peer)["type"] == "welcome"
+                assert "error" in answer(peer)
+    assert "=> 127.0.0.1:1 Listening" not in server.log
 
 
 def test_a_port_that_the_server_picks_has_to_be_allowed(keep: Keep, tmp_path: Path, authfile: Path) -> None:
@@ -196,7 +195,7 @@ def mounted(directory: Path) -> Iterator[tuple[Path, Callable[[Path, dict[str, l
     yield directory / "users.json", swap
 
 
-@pytest.mark.parametrize("how", ["in place", "renamed over", "mounted", "relative", "by SIGHUP"])
+@pytest.mark.parametrize("how", ["in place", "renamed over", "mounted", "relative"])
 def test_a_change_is_noticed_however_it_is_made(how: str, keep: Keep, tmp_path: Path, authfile: Path) -> None:
     with contextlib.ExitStack() as stack:
         change: Callable[[Path, dict[str, list[str]]], None] = in_place
@@ -211,8 +210,6 @@ def test_a_change_is_noticed_however_it_is_made(how: str, keep: Keep, tmp_path: 
         server = keep(Server(tmp_path, "--authfile", shown, wrap=wrap))
         client = keep(Client(server, "127.0.0.1:0:127.0.0.1:1", *AUTH, state=tmp_path))
         change(authfile, {"you:too": [".*"]})
-        if how == "by SIGHUP":
-            server.signal(signal.SIGHUP)
         assert client.exit_code() == 5
         assert "the server has no such user any more" in client.log
         assert attempt(server.port, "me:secret", "127.0.0.2") == "auth"
