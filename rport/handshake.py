@@ -8,7 +8,6 @@ Nothing here knows a socket or a clock. A damaged, forged or untimely message ra
 the object is of no use afterwards.
 """
 
-import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -70,12 +69,12 @@ class SymmetricState:
 
     def __init__(self, protocol_name: str) -> None:
         name = protocol_name.encode()
-        self.hash = name.ljust(HASH_LEN, b"\0") if len(name) <= HASH_LEN else hashlib.blake2b(name).digest()
+        self.hash = name.ljust(HASH_LEN, b"\0") if len(name) <= HASH_LEN else sodium.blake2b(name)
         self._chaining_key = self.hash
         self._cipher: CipherState | None = None
 
     def mix_hash(self, data: bytes) -> None:
-        self.hash = hashlib.blake2b(self.hash + data).digest()
+        self.hash = sodium.blake2b(self.hash + data)
 
     def mix_key(self, secret: bytes) -> None:
         output = hkdf(secret, salt=self._chaining_key, length=2 * HASH_LEN)

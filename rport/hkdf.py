@@ -1,13 +1,17 @@
 """HKDF (RFC 5869) over HMAC-BLAKE2b-512: the record layer's keys come from here."""
 
-import hmac
+from rport.sodium import BLAKE2B_LEN, blake2b
 
-HASH_LEN = 64
+HASH_LEN = BLAKE2B_LEN
+_BLOCK_LEN = 128
+_INNER = bytes(byte ^ 0x36 for byte in range(256))
+_OUTER = bytes(byte ^ 0x5C for byte in range(256))
 
 
 def _hmac(key: bytes, data: bytes) -> bytes:
-    """HMAC (RFC 2104) with BLAKE2b: 64-byte digest, 128-byte block."""
-    return hmac.digest(key, data, "blake2b")
+    """HMAC (RFC 2104)."""
+    key = (key if len(key) <= _BLOCK_LEN else blake2b(key)).ljust(_BLOCK_LEN, b"\0")
+    return blake2b(key.translate(_OUTER) + blake2b(key.translate(_INNER) + data))
 
 
 def hkdf(ikm: bytes, *, salt: bytes = b"", info: bytes = b"", length: int) -> bytes:

@@ -5,8 +5,6 @@ phrase that a human thought of, so it goes through a slow, memory-hard function;
 there is no place to keep another.
 """
 
-import hashlib
-import hmac
 import os
 import stat
 from dataclasses import dataclass, field
@@ -129,7 +127,7 @@ def parse_public(text: object) -> bytes:
 
 def fingerprint(public: bytes) -> str:
     """SHA-256 of a public key as 32 colon-separated hex pairs."""
-    return hashlib.sha256(public).digest().hex(":")
+    return sodium.sha256(public).hex(":")
 
 
 def parse_fingerprint(text: str) -> str:
@@ -140,14 +138,14 @@ def parse_fingerprint(text: str) -> str:
     digits = text.strip().replace(":", "").lower()
     if not set(digits) <= set("0123456789abcdef"):
         raise UsageError(f"fingerprint {text!r} is not hexadecimal: copy it from the server's log")
-    if not FINGERPRINT_DIGITS_MIN <= len(digits) <= 2 * hashlib.sha256().digest_size:
+    if not FINGERPRINT_DIGITS_MIN <= len(digits) <= 2 * sodium.SHA256_LEN:
         raise UsageError(f"fingerprint {text!r} has {len(digits)} hex digits: give {FINGERPRINT_DIGITS_MIN} to 64")
     return ":".join(digits[i : i + 2] for i in range(0, len(digits), 2))
 
 
 def fingerprint_matches(expected_prefix: str, actual: str) -> bool:
     """Whether `actual` begins with `expected_prefix`, both as `parse_fingerprint` gives them."""
-    return hmac.compare_digest(expected_prefix.encode(), actual[: len(expected_prefix)].encode())
+    return actual.startswith(expected_prefix)
 
 
 def _load(path: StrPath) -> bytes:

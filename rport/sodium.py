@@ -1,6 +1,7 @@
-"""What the handshake needs of libsodium: X25519 and ChaCha20-Poly1305 (RFC 7748, RFC 8439), from PyNaCl's own module.
+"""What the handshake needs of libsodium, from PyNaCl's own module: X25519, ChaCha20-Poly1305, BLAKE2b and SHA-256 (RFC
+7748, 8439, 7693, 6234).
 
-nacl.bindings has the same, but with all the rest it would cost each client half a mebibyte.
+nacl.bindings has the same, and hashlib the hashes, but with all the rest each would cost a client over half a mebibyte.
 """
 
 from nacl._sodium import ffi, lib
@@ -11,6 +12,8 @@ if lib.sodium_init() < 0:
 KEY_LEN = 32
 NONCE_LEN = 12
 TAG_LEN = 16
+BLAKE2B_LEN = 64
+SHA256_LEN = 32
 
 
 class CryptoError(Exception):
@@ -60,6 +63,20 @@ def decrypt(sealed: bytes, ad: bytes, nonce: bytes, key: bytes) -> bytes:
     ):
         raise CryptoError("altered, or not for this key")
     return bytes(ffi.buffer(plaintext, size))
+
+
+def blake2b(data: bytes) -> bytes:
+    """Without a key, 64 bytes."""
+    digest = ffi.new("unsigned char[]", BLAKE2B_LEN)
+    lib.crypto_generichash_blake2b_salt_personal(digest, BLAKE2B_LEN, data, len(data), ffi.NULL, 0, ffi.NULL, ffi.NULL)
+    return bytes(ffi.buffer(digest, BLAKE2B_LEN))
+
+
+def sha256(data: bytes) -> bytes:
+    """32 bytes."""
+    digest = ffi.new("unsigned char[]", SHA256_LEN)
+    lib.crypto_hash_sha256(digest, data, len(data))
+    return bytes(ffi.buffer(digest, SHA256_LEN))
 
 
 def _expect(value: bytes, size: int) -> None:

@@ -7,11 +7,14 @@ trip that the handshake takes. The masking key is zero: masking protects proxies
 travels is key material or ciphertext.
 """
 
-import base64
-import hashlib
-import hmac
 import os
+from binascii import b2a_base64
 from collections.abc import Sequence
+
+try:
+    from _sha1 import sha1  # type: ignore[import-not-found]  # hashlib would cost each client over half a mebibyte
+except ImportError:
+    from hashlib import sha1
 
 from rport.errors import ConnectError, ProtocolError, UsageError
 
@@ -51,14 +54,18 @@ RESERVED_HEADERS = {  # of the upgrade request: rport sets them itself
 }
 
 
+def _base64(data: bytes) -> str:
+    return b2a_base64(data, newline=False).decode()
+
+
 def new_key() -> str:
     """A fresh Sec-WebSocket-Key."""
-    return base64.b64encode(os.urandom(16)).decode()
+    return _base64(os.urandom(16))
 
 
 def accept_key(key: str) -> str:
     """The Sec-WebSocket-Accept value that answers `key` (RFC 6455, section 4.2.2)."""
-    return base64.b64encode(hashlib.sha1(key.encode() + _GUID, usedforsecurity=False).digest()).decode()
+    return _base64(sha1(key.encode() + _GUID, usedforsecurity=False).digest())
 
 
 def upgrade_request(host: str, path: str, key: str, headers: Sequence[tuple[str, str]] = ()) -> bytes:
@@ -141,7 +148,7 @@ class UpgradeResponse:
             if ended or len(rest) >= min(_text_size(fields), BODY_MAX):
                 raise ConnectError(_name_answer(status, fields, rest))
             return
-        if not hmac.compare_digest(fields.get("sec-websocket-accept", "").encode(), accept_key(self._key).encode()):
+        if fields.get("sec-websocket-accept", "") != accept_key(self._key):
             raise ConnectError("the WebSocket answer does not fit the request: a proxy may be answering from its cache")
         protocol = fields.get("sec-websocket-protocol", "none")
         if protocol != SUBPROTOCOL:

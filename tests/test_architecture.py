@@ -88,19 +88,22 @@ def test_sans_io_modules_know_no_loop() -> None:
             assert not {name.partition(".")[0] for name in imported(path)} & {"asyncio", "socket", "uvloop"}, path
 
 
+def loaded_by_the_client() -> set[str]:
+    code = "import rport.client.agent, rport.client.cli, uvloop, sys; print(*sys.modules)"
+    return set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+
+
 def test_the_client_loads_nothing_of_the_servers() -> None:
-    code = "import rport.client.agent, rport.client.cli, sys; print(*sys.modules)"
-    loaded = set(
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    )
+    loaded = loaded_by_the_client()
     assert not {name for name in loaded if name.partition(".")[0] in SERVER_ONLY or name.startswith("rport.server")}
 
 
 def test_what_few_clients_need_is_not_loaded() -> None:
-    code = "import rport.client.agent, rport.client.cli, sys; print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    modules = ("proxy", "through", "dialogue", "splice", "secure")
-    assert not {f"rport.client.{name}" for name in modules} & set(loaded)
+    loaded = loaded_by_the_client()
+    modules = ("proxy", "through", "dialogue", "splice", "secure", "console")
+    assert not {f"rport.client.{name}" for name in modules} & loaded
+    heavy = {"hashlib", "hmac", "pathlib", "random", "tempfile", "tomllib", "urllib", "json", "nacl.bindings"}
+    assert not heavy & loaded
 
 
 def test_help_loads_no_event_loop() -> None:
