@@ -12,6 +12,8 @@ remotes (what listens on the server => what this client dials):
   2222:22                         0.0.0.0:2222 => 127.0.0.1:22
   3000:example.com:80             0.0.0.0:3000 => example.com:80
   127.0.0.1:0:db.internal:5432    a free port on the server's loopback => db.internal:5432
+  8080:unix:/run/app.sock         0.0.0.0:8080 => the Unix socket /run/app.sock
+  '443:8443?proxy=v2'             0.0.0.0:443 => 127.0.0.1:8443, told of each visitor by the PROXY protocol
 
 examples:
   rport tunnel.example.com:9999 3389

@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.neighbours import free_port, haproxy, nginx_with
 from tests.support.programs import Client, Server, Target, echo, read_all, until
-from tests.support.wire import login
+from tests.support.wire import connect, login
 
 Keep = Callable[[Any], Any]
 MUCH = 16 << 20  # octets
@@ -229,3 +229,16 @@ def test_the_api_asks_for_it(keep: Keep, tmp_path: Path) -> None:
     assert server.api(f"{again}&proxy=v1", "PUT") == (204, None)
     status, answer = server.api(f"{again}&proxy=v2", "PUT")
     assert (status, "is taken by another tunnel" in answer["error"]) == (409, True)
+
+
+def test_a_client_that_does_not_know_it_is_not_asked(keep: Keep, tmp_path: Path) -> None:
+    """One of another version would dial something else, or nothing."""
+    server = keep(Server(tmp_path))
+    with contextlib.closing(connect(server.port)) as peer:
+        strange = ["later", 1, None, [], {}, *["x" * 200] * 200]
+        peer.control(type="hello", version="old", identity="00" * 32, remotes=[], caps=strange)
+        (session,) = until(server.sessions, "the hello is accepted")
+        tunnels = f"/api/v1/sessions/{session['id']}/tunnels?local=127.0.0.1:0"
+        for query in ("remote=unix:/run/x.sock", "remote=22&proxy=v1"):
+            status, answer = server.api(f"{tunnels}&{query}", "PUT")
+            assert (status, answer["error"]) == (403, "this client is too old for it; update rport there")
