@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.test_tunnel import read_exactly
 from tests.support.neighbours import free_port, haproxy, nginx_with
 from tests.support.programs import Client, Server, Target, echo, read_all, until
 from tests.support.wire import connect, login
@@ -24,13 +25,13 @@ def visit(port: int, host: str = "127.0.0.1") -> socket.socket:
     return socket.create_connection((host, port), timeout=20)
 
 
-def round_trip(port: int, data: bytes, host: str = "127.0.0.1") -> bytes:
-    """What comes back of `data`, and of its end."""
+def round_trip(port: int, data: bytes, host: str = "127.0.0.1", *, end: bool = True) -> bytes:
+    """What comes back of `data`, and of its `end`."""
     with visit(port, host) as sock:
-        sender = threading.Thread(target=lambda: (sock.sendall(data), sock.shutdown(socket.SHUT_WR)))
+        sender = threading.Thread(target=lambda: (sock.sendall(data), end and sock.shutdown(socket.SHUT_WR)))
         sender.start()
         try:
-            return read_all(sock)
+            return read_all(sock) if end else read_exactly(sock, len(data))
         finally:
             sender.join()
 
@@ -190,7 +191,8 @@ def test_haproxy_is_told_of_each_visitor_and_takes_much(keep: Keep, tmp_path: Pa
         said, expected = told(tunnel, host)
         assert said == expected
     for tunnel, host in four_tunnels(bulks):
-        assert digest(round_trip(tunnel, data, host)) == digest(data)
+        # HAProxy 2.6 on a busy machine now and then takes an end for the end before it has read all that came with it.
+        assert digest(round_trip(tunnel, data, host, end=False)) == digest(data)
 
 
 def greeting(sock: socket.socket) -> None:
