@@ -16,6 +16,7 @@ import pytest
 from rport import control
 from rport._mux import constants
 from rport._pump import Conn, Link, Listener, Pump, Target
+from rport.channel import Channel
 from rport.errors import ProtocolError
 from rport.link import Session
 from tests.support.programs import Server, closing_all
@@ -1053,7 +1054,7 @@ class Echo(Session):
     def __init__(self, pump: Pump, *, client: bool) -> None:
         mine, theirs = key_pair_for(client, "aegis256")
         near, far = socket.socketpair()
-        super().__init__(pump, near, mine, client=client)
+        super().__init__(pump, Channel(near), mine, client=client)
         self.peer = WirePeer(far, theirs, client=not client)
         self.told: list[control.Message] = []
 
