@@ -19,3 +19,4 @@ cdef class TlsLink(Link):
     cdef Py_ssize_t decrypt(self, uint8_t *p, size_t size) except -1
     cdef bint refill(self, uint8_t *wire, size_t size) except -1
     cdef bint flush(self) noexcept
+    cdef void _break(self, object error) except *

@@ -32,22 +32,21 @@ cdef class TlsLink(Link):
         Link.__init__(self, sealer, opener, client, pump, fd, owner)
 
     cdef Py_ssize_t carrier_recv(self, uint8_t *p, size_t size) noexcept:
-        cdef Py_ssize_t got
+        cdef Py_ssize_t got = 0
         try:
             got = self.decrypt(p, size)
-        except SSLError as error:
-            got = self._broken(error.reason or str(error))
         except Exception as error:
-            got = self._broken(str(error))
+            self._break(error)
         if got == 0 and not self.ended:
             net.rp_set_errno(net.EAGAIN)
             return -1
         return got
 
-    def _broken(self, str reason):
+    cdef void _break(self, object error) except *:
+        """Nothing more comes; the next call for octets tells it, and whoever makes that finds the reason in fail()."""
+        reason = getattr(error, "reason", None) or str(error)
         self.trouble = f"TLS broke: {reason.replace('_', ' ').lower()}"
         self.ended = self.rx_hup = True
-        return 0
 
     cdef Py_ssize_t decrypt(self, uint8_t *p, size_t size) except -1:
         """Fills `p` as far as octets have come; 0 at the end, and when there are none."""
@@ -59,13 +58,12 @@ cdef class TlsLink(Link):
             while done < size and not self.ended:
                 if self.incoming.pending or self.tls.pending():
                     try:
-                        got = self.tls.read(size - done, PyMemoryView_FromMemory(<char *>p + done, size - done, PyBUF_WRITE))
+                        room = PyMemoryView_FromMemory(<char *>p + done, size - done, PyBUF_WRITE)
+                        got = self.tls.read(size - done, room)
                     except SSLWantReadError:            # a part of a record
                         got = -1
-                    except SSLError as error:
-                        if not done:
-                            raise
-                        self._broken(error.reason or str(error))   # told with the next call
+                    except SSLError as error:           # what came before it is still good
+                        self._break(error)
                         break
                     if got == 0:                        # close_notify
                         self.ended = self.rx_hup = True
@@ -109,7 +107,7 @@ cdef class TlsLink(Link):
                 done += self.owed
                 self.owed = 0
         except Exception as error:
-            self._broken(str(error))
+            self._break(error)
             net.rp_set_errno(net.EIO)
             return -1
         return done
