@@ -64,6 +64,25 @@ def test_problems_of_a_servers_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("module", "key", "text"),
+    [
+        ("rport.server", "authfile", "authfile"),
+        ("rport.server", "authorized-keys", "authorized"),
+        ("rport.client", "identity", "key file"),
+        ("rport.client", "tls-ca", "--tls-ca"),
+    ],
+)
+def test_the_files_that_a_file_names_are_looked_into(module: str, key: str, text: str, tmp_path: Path) -> None:
+    (tmp_path / "broken").write_text("{")
+    (tmp_path / "broken").chmod(0o600)
+    (tmp_path / "c.toml").write_text(f'{key} = "{tmp_path}/broken"\n')
+    code, _, problems = check(module, "check", str(tmp_path / "c.toml"))
+    assert (code, len(problems)) == (1, 1)
+    assert f"{tmp_path}/broken" in problems[0]
+    assert text in problems[0]
+
+
+@pytest.mark.parametrize(
     ("argv", "text"),
     [
         (["check", "/nowhere"], "configuration file /nowhere: No such file or directory"),
