@@ -57,7 +57,7 @@ class Setting:
         return context.wrap_socket(sock, server_hostname=NAME)
 
 
-def start(keep: Keep, name: str, directory: Path, idle: int = 60) -> Setting:
+def start(keep: Keep, name: str, directory: Path, *options: str, idle: int = 60) -> Setting:
     full = threading.Event()
 
     def stall(sock: socket.socket) -> None:
@@ -71,8 +71,8 @@ def start(keep: Keep, name: str, directory: Path, idle: int = 60) -> Setting:
         read_all(sock)
 
     backend = keep(Target(stall))
-    options = ("--trusted-proxy", "127.0.0.1", "--proxy", f"http://127.0.0.1:{backend.port}")
-    server = keep(Server(directory / "server", *options))
+    words = ("--trusted-proxy", "127.0.0.1", "--proxy", f"http://127.0.0.1:{backend.port}", *options)
+    server = keep(Server(directory / "server", *words))
     make, number, encrypted = PROXIES[name]
     authority = Authority(directory) if encrypted else None
     cert, key = authority.issue(f"DNS:{NAME}") if authority else (None, None)
@@ -193,6 +193,18 @@ def test_a_reload_leaves_sessions_or_they_come_back(setting: Setting, keep: Keep
     with socket.create_connection(("127.0.0.1", client.tunnel_port(2)), timeout=20) as sock:
         sock.sendall(b"behind")
         assert sock.recv(6) == b"behind"
+
+
+def test_tls_that_a_proxy_passes_on_to_rportd(keep: Keep, tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    cert, key = map(str, authority.issue(f"DNS:{NAME}"))
+    setting = start(keep, "haproxy-tcp", tmp_path, "--tls-cert", cert, "--tls-key", key)
+    setting.ca = authority.ca
+    client = setting.client(keep, remote(keep(Target(echo))))
+    setting.server.wait_for(rf"Open \(client \S+ {ELSEWHERE}:\d+\)")
+    with visit(client) as sock:
+        sock.sendall(b"through")
+        assert sock.recv(7) == b"through"
 
 
 def test_pings_hold_a_quiet_session_through_idle_limits(keep: Keep, tmp_path: Path) -> None:
