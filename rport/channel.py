@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from rport._pump import Link, Pump
 from rport._seal import Seal
 from rport.errors import LinkLost
+from rport.websocket import MessageReader
 
 if TYPE_CHECKING:
     from rport._pump import Owner
@@ -114,3 +115,16 @@ class TlsChannel(Channel):
 
         tls = self.tls
         return TlsLink(sealer, opener, client, pump, self.sock.detach(), owner, tls.object, tls.incoming, tls.outgoing)
+
+
+async def read_message(channel: Channel, reader: MessageReader) -> bytes:
+    """The next handshake message. Raises LinkLost at the end of the stream; the caller bounds the time."""
+    while (message := reader.next()) is None:
+        try:
+            data = await channel.recv(4096)
+        except OSError as error:
+            raise LinkLost(f"the connection broke: {error.strerror}") from error
+        if not data:
+            raise LinkLost("the connection was closed during the handshake")
+        reader.feed(data)
+    return message

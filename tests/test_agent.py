@@ -11,10 +11,11 @@ from rport._pump import Pump
 from rport.channel import Channel
 from rport.client import agent
 from rport.client.address import Address
-from rport.client.agent import Agent, ClientSession
+from rport.client.agent import Agent
 from rport.client.dial import Dialled
 from rport.client.policy import Rule
 from rport.client.resolve import AddrInfo, Resolver
+from rport.client.session import CODE_FORBIDDEN, LOOKUPS_MAX, OFFERS_MAX, ClientSession
 from rport.client.settings import Settings
 from rport.errors import AuthFailed, ProtocolError, Refused
 from rport.remote import Remote
@@ -101,7 +102,7 @@ def offer(number: int, rhost: str = "127.0.0.1") -> bytes:
 
 def test_offers_that_are_taken_are_bounded() -> None:
     async def body(session: ClientSession, peer: WirePeer) -> None:
-        numbers = range(1, agent.OFFERS_MAX + 3)
+        numbers = range(1, OFFERS_MAX + 3)
         peer.send(*(offer(number) for number in numbers), offer(1))
         answers = [msgpack.unpackb(payload) for _, _, payload in await settle(peer)]
         assert [answer["id"] for answer in answers] == [*numbers, 1]
@@ -239,7 +240,7 @@ def test_names_that_are_looked_up_are_bounded() -> None:
             peer.send(*(open_frame(n) + frame(n, RESET, b"\1") for n in range(first, first + 200, 2)))
         peer.send(open_frame(4002))
         assert [got[:2] for got in await settle(peer) if got[0] == 4002] == [(4002, REFUSE)]
-        assert resolver.asked <= agent.LOOKUPS_MAX
+        assert resolver.asked <= LOOKUPS_MAX
 
     run(body, "3000:db.internal:5432", resolver=lambda: resolver)
 
@@ -251,7 +252,7 @@ def test_what_needs_no_rule_stays_on_the_loopback(host: str) -> None:
     async def body(session: ClientSession, peer: WirePeer) -> None:
         peer.send(offer(1, host), open_frame(2))
         got = await ask(lambda: peer.wait_for(REFUSE))
-        assert got[2][0] == agent.CODE_FORBIDDEN
+        assert got[2][0] == CODE_FORBIDDEN
 
     run(body, resolver=lambda: Fixed("192.0.2.1"))
 

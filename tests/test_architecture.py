@@ -36,7 +36,8 @@ LAYERS = [
     {"_pump"},
     {"_tls"},
     SANS_IO,
-    {"channel", "link", "cli", "config", "notify", "privileges", "service", "statistics"},
+    {"channel", "session", "cli", "config", "notify", "privileges", "statistics"},
+    {"install"},
     {"client", "server"},
 ]
 SERVER_ONLY = {"fastapi", "starlette", "uvicorn", "pydantic", "httptools", "sqlalchemy"}
@@ -100,7 +101,7 @@ def test_the_client_loads_nothing_of_the_servers() -> None:
 
 def test_what_few_clients_need_is_not_loaded() -> None:
     loaded = loaded_by_the_client()
-    modules = ("proxy", "through", "dialogue", "splice", "secure", "console")
+    modules = ("proxy", "through", "dialogue", "proxy_tls", "secure", "console")
     assert not ({f"rport.client.{name}" for name in modules} | {"rport.tls", "rport._tls"}) & loaded
     heavy = {"hashlib", "hmac", "pathlib", "random", "tempfile", "tomllib", "urllib", "json", "nacl.bindings"}
     assert not heavy & loaded

@@ -18,7 +18,7 @@ from rport._mux import constants
 from rport._pump import Conn, Link, Listener, Pump, Target
 from rport.channel import Channel
 from rport.errors import ProtocolError
-from rport.link import Session
+from rport.session import Session
 from tests.support.programs import Server, closing_all
 from tests.support.wire import (
     ACCEPT,

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import uvloop
 
-from rport.client import splice
+from rport.client import proxy_tls
 from rport.client.proxy import Proxy, parse_proxy
 from rport.client.resolve import AddrInfo, Resolver
 from rport.client.through import reach_through
@@ -61,7 +61,7 @@ def runner(request: pytest.FixtureRequest, keep: Keep) -> Iterator[asyncio.Runne
 async def gone() -> None:
     """No relay is left."""
     async with asyncio.timeout(20):
-        while splice._relays:
+        while proxy_tls._relays:
             await asyncio.sleep(0.001)
 
 

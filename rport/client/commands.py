@@ -18,7 +18,7 @@ def run(argv: Sequence[str]) -> int:
 
         return key_command(rest)
     from rport.client.options import TABLE
-    from rport.service import main
+    from rport.install import main
 
     return main(TABLE, rest)
 

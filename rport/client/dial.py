@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rport import keys
-from rport.channel import Channel
+from rport.channel import Channel, read_message
 from rport.client.reach import CONNECT_TIMEOUT, reach, silence
 from rport.client.resolve import Resolver
 from rport.client.settings import PROXY_VARIABLES, Settings
 from rport.errors import ConnectError, LinkLost, ProtocolError
 from rport.handshake import MESSAGE_MAX, HandshakeResult, Initiator
-from rport.link import read_message
 from rport.websocket import MessageReader, UpgradeResponse, encode_message, new_key, upgrade_request
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ async def reach_through(
     try:
         async with asyncio.timeout_at(deadline):
             if proxy.scheme == "https":
-                from rport.client.splice import encrypt  # here: few have such a proxy
+                from rport.client.proxy_tls import encrypt  # here: few have such a proxy
 
                 sock = await encrypt(sock, proxy.host, authorities)
             await _hold(talk_to(proxy, host, port), sock)

@@ -19,7 +19,7 @@ def run(argv: Sequence[str]) -> int:
         from rport.server.hash_password import hash_password_command
 
         return hash_password_command(rest)
-    from rport.service import main
+    from rport.install import main
 
     return main(TABLE, rest)
 

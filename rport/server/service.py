@@ -11,10 +11,10 @@ from typing import Any
 from rport import __version__
 from rport._pump import Pump
 from rport._seal import preferred_ciphers
+from rport.channel import read_message
 from rport.errors import LinkLost, ProtocolError
 from rport.handshake import MESSAGE_MAX, Responder
 from rport.keys import KeyPair
-from rport.link import CLOSE_GOING_DOWN, read_message
 from rport.remote import Remote
 from rport.server import registry
 from rport.server.admission import Admission, Grant
@@ -25,6 +25,7 @@ from rport.server.rules import Rules
 from rport.server.session import ServerSession
 from rport.server.settings import Settings
 from rport.server.upgrade import Arrival
+from rport.session import CLOSE_GOING_DOWN
 from rport.statistics import Statistics, sentence
 from rport.websocket import MessageReader, encode_message
 

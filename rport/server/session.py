@@ -13,13 +13,13 @@ from rport._pump import Listener, Pump
 from rport.channel import Channel
 from rport.errors import ProtocolError, Refused
 from rport.handshake import HandshakeResult
-from rport.link import CLOSE_REFUSED, CLOSE_REPLACED, KEEPALIVE, TUNNEL_MAX, Session
 from rport.remote import CAPS, Remote, host_port
 from rport.server import ports, registry
 from rport.server.admission import Grant, Login, LoginFailed
 from rport.server.errors import NotAllowed, PortUnavailable, TunnelExists
 from rport.server.gate import tags
 from rport.server.hello import Hello
+from rport.session import CLOSE_REFUSED, CLOSE_REPLACED, KEEPALIVE, TUNNEL_MAX, Session
 
 if TYPE_CHECKING:
     from rport.server.service import Service

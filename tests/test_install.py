@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from rport import service
+from rport import install
 from rport.client.options import TABLE as CLIENT
 from rport.config import Table, check
+from rport.install.units import PROGRAMS, quoted, service_unit, socket_unit
 from rport.server.options import TABLE as SERVER
 from rport.server.settings import build
-from rport.service.units import PROGRAMS, quoted, service_unit, socket_unit
 from tests.support.neighbours import tool
 
 BOTH = pytest.mark.parametrize("table", [CLIENT, SERVER], ids=["rport", "rportd"])
@@ -38,7 +38,7 @@ def image(tmp_path: Path) -> Path:
 
 def run(table: Table, image: Path, *argv: str) -> int:
     where = ["--exec", f"/usr/bin/{table.prog}"] if argv[0] == "install" else []
-    return service.main(table, [*argv, "--root", str(image), *where])
+    return install.main(table, [*argv, "--root", str(image), *where])
 
 
 def everything(image: Path) -> dict[str, tuple[int, int, bytes]]:
@@ -225,7 +225,7 @@ def test_programs_that_a_service_cannot_start(
 ) -> None:
     (image / "home").mkdir()
     (image / "home/rportd").touch(0o755)
-    assert service.main(SERVER, ["install", "--dry-run", "--root", str(image), *argv]) == 1
+    assert install.main(SERVER, ["install", "--dry-run", "--root", str(image), *argv]) == 1
     error = capsys.readouterr().err
     assert error.startswith("rportd service: ")
     assert text in error
@@ -246,7 +246,7 @@ def test_others_than_root_are_told(
 @pytest.mark.parametrize("argv", [[], ["instal"], ["status", "more"], ["--bogus"]])
 def test_usage_errors(table: Table, argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
-        service.main(table, argv)
+        install.main(table, argv)
     assert caught.value.code == 1
     assert capsys.readouterr().err.count("\n") == 1
 
@@ -277,7 +277,7 @@ def test_elsewhere(
     table: Table, platform: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "platform", platform)
-    assert service.main(table, ["install"]) == 1
+    assert install.main(table, ["install"]) == 1
     out = capsys.readouterr().out
     if platform == "darwin":
         plist = plistlib.loads(out[out.index("<?xml") : out.index("</plist>") + len("</plist>")].encode())

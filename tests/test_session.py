@@ -7,11 +7,11 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from rport import link as upkeep
+from rport import session as upkeep
 from rport._pump import Pump
 from rport.channel import Channel
 from rport.errors import LinkLost
-from rport.link import Session
+from rport.session import Session
 from tests.support.wire import CLOSE, CONTROL, PING, PONG, WirePeer, frame, key_pair_for, tcp_pair
 
 Body = Callable[[Session, WirePeer], Awaitable[None]]

@@ -1,6 +1,6 @@
 """What to do where there is no systemd to install a service into."""
 
-from rport.service.units import Program
+from rport.install.units import Program
 
 _MACOS = """\
 {name} installs itself with systemd only. On macOS, launchd runs it from /Library/LaunchDaemons/rport.{name}.plist

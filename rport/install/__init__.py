@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from rport.cli import Parser, complain
 from rport.config import File, Table, example
 from rport.errors import UsageError
-from rport.service import elsewhere
-from rport.service.host import ROOT, Host, Owner
-from rport.service.units import PROGRAMS, Program, service_unit, socket_unit
+from rport.install import elsewhere
+from rport.install.host import ROOT, Host, Owner
+from rport.install.units import PROGRAMS, Program, service_unit, socket_unit
 
 INACTIVE, NOT_INSTALLED = 3, 4  # exit codes of status, as systemctl's
 

@@ -15,7 +15,6 @@ from rport._seal import Seal
 from rport.channel import Channel
 from rport.errors import LinkLost, ProtocolError
 from rport.handshake import HandshakeResult
-from rport.websocket import MessageReader
 
 KEEPALIVE = 25.0  # seconds between pings: below the shortest idle limits of NATs and proxies (30 s and up)
 PONG_TIMEOUT = 10.0  # seconds without a byte behind a ping: three lost retransmissions on a bad mobile link
@@ -146,16 +145,3 @@ class Session:
 def _patience(interval: float) -> float:
     """Seconds from a ping to the look at what came of it."""
     return min(max(interval, PING_PAUSE_MIN), PONG_TIMEOUT)
-
-
-async def read_message(channel: Channel, reader: MessageReader) -> bytes:
-    """The next handshake message. Raises LinkLost at the end of the stream; the caller bounds the time."""
-    while (message := reader.next()) is None:
-        try:
-            data = await channel.recv(4096)
-        except OSError as error:
-            raise LinkLost(f"the connection broke: {error.strerror}") from error
-        if not data:
-            raise LinkLost("the connection was closed during the handshake")
-        reader.feed(data)
-    return message
