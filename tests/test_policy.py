@@ -96,11 +96,11 @@ def test_a_refusal_says_what_to_do() -> None:
     ],
 )
 def test_unfit_rules(text: str) -> None:
-    with pytest.raises(UsageError, match=r"^--allow .* give HOST:PORT"):
+    with pytest.raises(UsageError, match=r"^'.* give HOST:PORT"):
         Rule.parse(text)
 
 
 @pytest.mark.parametrize("text", ["unix:/run/\n", "unix:/" + "x" * 107, "unix:/run/x?y"])
 def test_unfit_paths(text: str) -> None:
-    with pytest.raises(UsageError, match=r"^--allow .* path "):
+    with pytest.raises(UsageError, match=r"^'.* path "):
         Rule.parse(text)

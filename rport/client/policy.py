@@ -34,9 +34,7 @@ class Rule:
         except ValueError:
             host = ""
         if not colon or not host or "*" in host or not (port == "*" or is_port(port)):
-            raise UsageError(
-                f"--allow {text!r}: give HOST:PORT, HOST:*, a network such as 10.0.0.0/8, unix:/PATH, or any"
-            )
+            raise UsageError(f"{text!r}: give HOST:PORT, HOST:*, a network such as 10.0.0.0/8, unix:/PATH, or any")
         return cls(text, host=_plain(host), port=None if port == "*" else int(port))
 
     def allows(self, host: str, port: int) -> bool:
@@ -57,7 +55,7 @@ def _socket(text: str) -> str:
     try:
         return UNIX + clean_path(text.removeprefix(UNIX))
     except ValueError as error:
-        raise UsageError(f"--allow {text!r}: {error}") from None
+        raise UsageError(f"{text!r}: {error}") from None
 
 
 def _plain(host: str) -> str:

@@ -165,9 +165,9 @@ OPTIONS = [
     (["--max-retry-interval", ""], ["''", 'write it like "30s"']),
     (["--max-retry-interval", "9999999h"], ["'9999999h'", "longer than ten years"]),
     (["--max-retry-count", "many"], ["--max-retry-count", "'many'", "number"]),
-    (["--allow", "db.internal"], ["--allow 'db.internal'", "HOST:PORT, HOST:*"]),
-    (["--allow", "db.internal:0"], ["--allow 'db.internal:0'", "HOST:PORT, HOST:*"]),
-    (["--allow", "10.0.0.1/8"], ["--allow '10.0.0.1/8'", "a network such as 10.0.0.0/8"]),
+    (["--allow", "db.internal"], ["rport: --allow: 'db.internal'", "HOST:PORT, HOST:*"]),
+    (["--allow", "db.internal:0"], ["rport: --allow: 'db.internal:0'", "HOST:PORT, HOST:*"]),
+    (["--allow", "10.0.0.1/8"], ["rport: --allow: '10.0.0.1/8'", "a network such as 10.0.0.0/8"]),
     (["--fingerprnt", "x"], ["unknown option --fingerprnt", "did you mean --fingerprint?"]),
     (["-keep-alive=5s"], ["unknown option -keep-alive", "did you mean --keepalive?"]),
     ([f"--auht=user:{SECRET}"], ["unknown option --auht", "did you mean --auth?"]),
@@ -179,7 +179,7 @@ OPTIONS = [
     (["--max-retry-interval", "x"], ["--max-retry-interval"]),
     (["--keepalive", "inf"], ['write it like "30s"']),
     (["--auth="], ["--auth", "USER:PASSWORD"]),
-    (["--allow", "*:80"], ["--allow '*:80'"]),
+    (["--allow", "*:80"], ["rport: --allow: '*:80'"]),
     (["-p", "9999"], ["unknown option -p", "see rport --help"]),
 ]
 
