@@ -38,3 +38,8 @@ def test_broken_links_are_found(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("# One `two`\n[a](none.md) [b](page.md#one-two) [c](#three) [d](page.md)\n")
     assert broken(page) == ["none.md", "#three"]
+
+
+def test_the_readme_is_read_in_five_minutes() -> None:
+    words = FENCE.sub("", (ROOT / "README.md").read_text()).replace("|", " ").split()
+    assert len(words) <= 1000, "200 a minute; move what is more into docs/"
