@@ -49,6 +49,7 @@ class Agent:
         self._picked: dict[int, int] = {}
         self._ciphers = preferred_ciphers()
         self._resolver = Resolver()
+        self._verdict: RportError | None = None  # the last answer that was final, had no more tries been asked for
         self._uptime = 0.0  # seconds that the last session was up
         self._ending = ""  # why it is no more
         self._stop = asyncio.Event()
@@ -197,11 +198,11 @@ class Agent:
         final = isinstance(error, (FingerprintMismatch, AuthFailed)) or (
             isinstance(error, Refused) and error.code != "busy"  # going down, for one: another is there in a moment
         )
-        if error is not None and final and limit is None:
-            raise error
+        if final or not isinstance(error, Refused):  # a server that only wants us to wait has not changed its mind
+            self._verdict = error if final else None
+        if self._verdict is not None and (limit is None or failures >= limit):
+            raise self._verdict
         if limit is not None and failures >= limit:
-            if final and error is not None:
-                raise error
             raise RetriesExhausted(str(error or self._ending) + (f" (tried {failures + 1} times)" if limit else ""))
         delay = min(RETRY_START * 2 ** min(failures, 30), max(self.settings.max_retry_interval, RETRY_START))
         delay *= jitter(0.75, 1.0)

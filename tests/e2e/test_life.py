@@ -86,6 +86,9 @@ def test_login(keep: Keep, tmp_path: Path) -> None:
     assert "login failed" in wrong.log
     nobody = keep(Client(server, state=tmp_path, wait=False))
     assert nobody.exit_code() == 5
+    stubborn = keep(Client(server, "--max-retry-count", "2", state=tmp_path, wait=False, env={"AUTH": "you:other"}))
+    assert stubborn.exit_code() == 5, "it was told to wait, but why it must go has not changed"
+    assert "too soon" in stubborn.log
     assert "cret" not in server.log
 
 
