@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, NoReturn
 
 from rport.errors import RportError, UsageError
+from rport.text import escape
 
 BUG = 70  # the exit code of what must not happen (EX_SOFTWARE), so that nobody takes it for the user's own mistake, 1
 
@@ -91,7 +92,7 @@ def complain(prog: str, error: RportError) -> int:
     from rport import logs  # here: --help needs no logging
 
     if not logs.last_words(str(error)):
-        print(f"{prog}: {logs.escape(str(error))}", file=sys.stderr)
+        print(f"{prog}: {escape(str(error))}", file=sys.stderr)
     return error.exit_code
 
 

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from rport.cli import Parser
 from rport.errors import UsageError
 from rport.options import Option, Text, described, parts, short, value_of
+from rport.text import escape
 
 S = TypeVar("S", bound=Any)  # settings: a NamedTuple whose fields are the options'
 
@@ -243,8 +244,6 @@ def command(table: Table, build: Callable[[dict[str, Any]], object], argv: Seque
 
 
 def _check(table: Table, path: str, build: Callable[[dict[str, Any]], object]) -> int:
-    from rport.logs import escape  # here: --help needs no logging
-
     problems = check(table, path, build)
     for problem in problems:
         print(escape(problem), file=sys.stderr)

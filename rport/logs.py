@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from rport.sinks import File, Sink, Stream
+from rport.text import cut, escape
 from rport.throttle import Throttle
 
 TEXT_MAX = 4000  # characters of one event; a peer's texts have up to 4096 octets each
@@ -126,18 +127,6 @@ def _origin(trace: TracebackType | None) -> str:
         places.append(f"{os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}")
         trace = trace.tb_next
     return "".join(f" < {place}" for place in places[: -FRAMES_SHOWN - 1 : -1])
-
-
-def escape(text: str) -> str:
-    """Printable on one line: control characters, line ends and marks that turn the direction of writing as \\x.. or
-    \\u...., others as they are."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
-
-
-def cut(text: str, size: int) -> str:
-    return text if len(text) <= size else f"{text[:size]}..."
 
 
 def start(level: str, format: str, file: str | None) -> None:

@@ -8,6 +8,8 @@ import socket
 import time
 from collections.abc import Callable, MutableMapping
 
+from rport.text import escape
+
 STATUS_WAIT = 0.5  # seconds that a change of status waits for others: a fleet that reconnects is no flood of datagrams
 
 log = logging.getLogger("rport")
@@ -68,8 +70,6 @@ class Supervisor:
         self._beating = asyncio.get_running_loop().call_later(self._interval, self._beat)
 
     def _status(self) -> str:
-        from rport.logs import escape  # here: the client's logging may not be loaded yet
-
         return f"STATUS={escape(self._describe())}"  # escaped: a line end in a peer's name would begin another message
 
     def _send(self, *lines: str) -> None:

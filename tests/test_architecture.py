@@ -29,7 +29,7 @@ SANS_IO = {
 }
 LAYERS = [
     {"errors"},
-    {"hkdf", "files", "sodium", "signals"},
+    {"hkdf", "files", "sodium", "signals", "text"},
     {"_frame", "_net", "_poll", "_proxy"},
     {"_seal"},
     {"_mux"},

@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from rport.client.upgrade import UpgradeResponse, new_key, upgrade_request
 from rport.server.front import PIPELINE_MAX, RportHttp
 from rport.server.gate import Gate
 from rport.server.rules import Rules
-from rport.websocket import HEAD_MAX, HEADERS_MAX, SUBPROTOCOL, UpgradeResponse, new_key, upgrade_request
+from rport.websocket import HEAD_MAX, HEADERS_MAX, SUBPROTOCOL
 from tests.support.door import PATIENCE, Door, open_door, read_head
 from tests.support.programs import read_all
 

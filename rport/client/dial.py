@@ -12,9 +12,10 @@ from rport.channel import Channel, read_message
 from rport.client.reach import CONNECT_TIMEOUT, reach, silence
 from rport.client.resolve import Resolver
 from rport.client.settings import PROXY_VARIABLES, Settings
+from rport.client.upgrade import UpgradeResponse, new_key, upgrade_request
 from rport.errors import ConnectError, LinkLost, ProtocolError
 from rport.handshake import MESSAGE_MAX, HandshakeResult, Initiator
-from rport.websocket import MessageReader, UpgradeResponse, encode_message, new_key, upgrade_request
+from rport.websocket import MessageReader, encode_message
 
 if TYPE_CHECKING:
     from rport.client.proxy import Proxy

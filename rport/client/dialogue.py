@@ -14,7 +14,8 @@ from rport import __version__
 from rport.client.proxy import Proxy
 from rport.errors import ConnectError
 from rport.remote import host_port
-from rport.websocket import HEAD_MAX, HEADERS_MAX, show
+from rport.text import quote
+from rport.websocket import HEAD_MAX, HEADERS_MAX
 
 PERHAPS_TLS = "; if it speaks TLS, write https:// for it"
 
@@ -133,14 +134,14 @@ def _refusal(status: int, lines: list[bytes], proxy: Proxy, where: str) -> str:
         return f"{said}: it does not pass connections on (CONNECT), or not to {where}"
     if status in _REDIRECTS:
         location = next(_values(lines, b"location"), "")
-        return f"{said}, a redirect to {show(location)}: does somebody have to log in there first?"
+        return f"{said}, a redirect to {quote(location)}: does somebody have to log in there first?"
     return f"{said} to a request for {where}: this is no proxy, or one that does not pass connections on"
 
 
 def _login_refusal(lines: list[bytes], proxy: Proxy) -> str:
     schemes = [value.split(" ")[0] for value in _values(lines, b"proxy-authenticate")]
     if schemes and "basic" not in map(str.lower, schemes):
-        return f"it wants a login by {show(', '.join(schemes))}; rport can log in by Basic alone"
+        return f"it wants a login by {quote(', '.join(schemes))}; rport can log in by Basic alone"
     if proxy.user is None:
         return "it wants a login: give http://USER:PASSWORD@HOST:PORT"
     return "the user or the password for it is wrong"
@@ -227,4 +228,4 @@ def _address_size(inbox: _Inbox, kind: int) -> Generator[bytes, bytes, int]:
 
 
 def _quote(data: bytes) -> str:
-    return show(data.partition(b"\n")[0].rstrip(b"\r").decode("latin-1"))
+    return quote(data.partition(b"\n")[0].rstrip(b"\r").decode("latin-1"))

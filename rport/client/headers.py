@@ -2,9 +2,9 @@
 
 import re
 
+from rport.client.upgrade import RESERVED_HEADERS
 from rport.errors import UsageError
 from rport.remote import clean_host, is_port
-from rport.websocket import RESERVED_HEADERS
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
 _VALUE = re.compile(r"[\t -~\xa0-\xff]*")  # section 5.5; what is beyond ASCII travels as Latin-1

@@ -7,9 +7,9 @@ import ssl
 from typing import TYPE_CHECKING
 
 from rport.channel import TlsChannel
+from rport.client.upgrade import name_stranger
 from rport.errors import ConnectError, UsageError
 from rport.tls import Tls, client_context, words
-from rport.websocket import name_stranger
 
 if TYPE_CHECKING:
     from rport.client.settings import Settings

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from rport.cli import default_state_dir
 from rport.client.address import Address
 from rport.client.policy import Rule
+from rport.client.upgrade import upgrade_request
 from rport.errors import UsageError
 from rport.login import Login
 from rport.remote import Remote
-from rport.websocket import upgrade_request
 
 if TYPE_CHECKING:
     from rport.client.proxy import Proxy  # few clients need it

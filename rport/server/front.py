@@ -31,10 +31,11 @@ from rport.server.upgrade import (
     answer,
     names_websocket,
     offers_tunnel,
+    upgrade_response,
     wants_websocket,
     websocket_key,
 )
-from rport.websocket import HEAD_MAX, HEADERS_MAX, upgrade_response
+from rport.websocket import HEAD_MAX, HEADERS_MAX
 
 OnArrival = Callable[[Arrival], None]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 
 from rport.channel import Channel
-from rport.websocket import SUBPROTOCOL
+from rport.websocket import SUBPROTOCOL, accept_key
 
 Headers = Sequence[tuple[bytes, bytes]]  # names in lower case
 
@@ -44,6 +44,18 @@ def answer(refusal: Refusal) -> bytes:
         "Connection: close" if refusal.status != 426 else "Connection: close, Upgrade",
     ]
     return "\r\n".join([*fields, "", ""]).encode() + body
+
+
+def upgrade_response(key: str) -> bytes:
+    """The answer that lets the tunnel begin."""
+    fields = [
+        "HTTP/1.1 101 Switching Protocols",
+        "Upgrade: websocket",
+        "Connection: Upgrade",
+        f"Sec-WebSocket-Accept: {accept_key(key)}",
+        f"Sec-WebSocket-Protocol: {SUBPROTOCOL}",
+    ]
+    return "\r\n".join([*fields, "", ""]).encode()
 
 
 def names_websocket(headers: Headers) -> bool:

@@ -16,7 +16,8 @@ import pytest
 
 from rport.errors import ProtocolError
 from rport.handshake import MESSAGE_MAX, Responder
-from rport.websocket import MessageReader, accept_key, encode_message, upgrade_response
+from rport.server.upgrade import upgrade_response
+from rport.websocket import MessageReader, accept_key, encode_message
 from tests.e2e.test_life import exchange
 from tests.support.programs import Client, Server, Target, descriptors, echo, read_all, until
 from tests.support.relay import Relay

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from rport.websocket import new_key, upgrade_request
+from rport.client.upgrade import new_key, upgrade_request
 from tests.support.certificates import Authority
 from tests.support.neighbours import free_port
 from tests.support.programs import Client, Server, Target, closing_all, echo, read_all, until

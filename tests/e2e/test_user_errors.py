@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from rport.client.dial import CONNECT_TIMEOUT
-from rport.websocket import upgrade_response
+from rport.server.upgrade import upgrade_response
 from tests.support import neighbours
 from tests.support.neighbours import answering, black_hole, free_port, http_answer, namespace, tool
 from tests.support.programs import Client, Server, Target, read_all, until

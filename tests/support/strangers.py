@@ -8,8 +8,9 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from rport.client.upgrade import new_key, upgrade_request
 from rport.handshake import MESSAGE_MAX, Initiator
-from rport.websocket import encode_message, new_key, upgrade_request
+from rport.websocket import encode_message
 from tests.support.programs import Server
 from tests.support.wire import upgrade
 

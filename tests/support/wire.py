@@ -15,8 +15,9 @@ from rport._mux import constants
 from rport._pump import Link, Pump
 from rport._seal import Seal
 from rport.channel import Channel
+from rport.client.upgrade import UpgradeResponse, new_key, upgrade_request
 from rport.handshake import HandshakeResult, Initiator, Responder
-from rport.websocket import MessageReader, UpgradeResponse, encode_message, new_key, upgrade_request
+from rport.websocket import MessageReader, encode_message
 
 OPEN, ACCEPT, REFUSE, DATA, WINDOW, FIN, RESET, PING, PONG, CONTROL, CLOSE, REKEY, ACK = range(1, 14)
 Frame = tuple[int, int, bytes]
