@@ -354,6 +354,50 @@ def test_a_backend_that_knows_no_100(house: House, monkeypatch: pytest.MonkeyPat
     assert bodies == [b"hello"]
 
 
+def test_no_100_within_an_answer(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relay, "CONTINUE_TIMEOUT", 0.05)
+
+    def serve(sock: socket.socket) -> None:
+        read_request(sock)
+        sock.sendall(OK[:-1])
+        until(lambda: all(each._receiving for each in house.relays._tasks.values()), "the body is waited for")
+        sock.sendall(OK[-1:])
+
+    with front(house, serve) as (door, _):
+        got = exchange(door, LAST.replace(b"\r\n\r\n", b"\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n"))
+        assert got.startswith(b"HTTP/1.1 200 ")
+        assert got.endswith(b"\r\n\r\nok")
+
+
+@pytest.mark.parametrize("start", [b"0\r\nX: ", b"0\r\nX", b"2\r\nok\r\n5;x="])
+def test_trailers_without_an_end(house: House, start: bytes) -> None:
+    """The parser keeps a field until it is whole, and copies it for each piece of it."""
+    with front(house, lambda sock: read_all(sock) and None) as (door, _), door.connect() as sock:
+        sock.sendall(GET.replace(b"\r\n\r\n", b"\r\nTransfer-Encoding: chunked\r\n\r\n") + start)
+        with contextlib.suppress(ConnectionError):
+            for _ in range(1000):
+                sock.sendall(b"x" * 65536)
+            pytest.fail("64 MiB of it were taken")
+
+
+@pytest.mark.parametrize("start", [b"0\r\nX: ", b"0\r\nX", b"2\r\nok\r\n5;x="])
+def test_a_backends_trailers_without_an_end(house: House, start: bytes) -> None:
+    cut = threading.Event()
+
+    def serve(sock: socket.socket) -> None:
+        read_request(sock)
+        sock.sendall(CHUNKED + start)
+        with contextlib.suppress(ConnectionError):
+            for _ in range(1000):
+                sock.sendall(b"x" * 65536)
+            return
+        cut.set()
+
+    with front(house, serve) as (door, _), pytest.raises(ConnectionError):
+        exchange(door, GET)
+    assert cut.wait(20)
+
+
 def test_a_body_that_does_not_come(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(relay, "HEAD_TIMEOUT", 0.2)
     with front(house, lambda sock: read_all(sock) and None) as (door, _):

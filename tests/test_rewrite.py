@@ -163,6 +163,7 @@ def test_upgrades() -> None:
     h2c = ask(("upgrade", "h2c"), ("connection", "upgrade, http2-settings"), ("http2-settings", "x"), upgrades=True)
     assert not h2c.upgrade
     assert not {"upgrade", "connection", "http2-settings"} & set(fields_of(h2c.head))
+    assert ask(("upgrade", "foo, H2C,bar"), ("upgrade", "h2c"), upgrades=True).upgrade == b"foo, bar"
     with pytest.raises(Refusal):
         ask(*fields, ("content-length", "5"), upgrades=True)
 

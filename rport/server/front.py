@@ -90,7 +90,7 @@ class RportHttp(HttpToolsProtocol):
         self._caller = Caller(self.client or ("unknown", 0), self.rules.trusted)
         self._part = _Part.IDLE
         self._head_size = 0  # bytes of this head that the parser has reported
-        self._received = 0  # bytes since the request before, not counting the chunk that ended it
+        self._received = 0  # bytes since a head or a request was whole, or more of a body came; not counting that read
         self._key = ""
         self._deaf = False  # whatever comes now is not for uvicorn
         self._taken = False
@@ -176,12 +176,10 @@ class RportHttp(HttpToolsProtocol):
         return data
 
     def _bound_head(self) -> None:
-        """A head without an end, and one without haste. The parser reports a header only when it is whole."""
-        if self._part is _Part.BODY:
-            return
+        """A head or trailers without an end, and a head without haste. The parser keeps a field until it is whole."""
         if self._received > HEAD_MAX:
             raise Refusal(431, f"the request head is longer than {HEAD_MAX} bytes")
-        if self._timer is None and not self._pending():
+        if self._part is not _Part.BODY and self._timer is None and not self._pending():
             self._start_timer()
 
     def _count(self, size: int) -> None:
@@ -215,6 +213,7 @@ class RportHttp(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._part = _Part.BODY
+        self._received = 0
         self._stop_timer()
         if len(self.pipeline) >= PIPELINE_MAX:
             raise Refusal(503, "too many requests before their answers")
@@ -238,6 +237,10 @@ class RportHttp(HttpToolsProtocol):
             raise Refusal(400, "what the reverse proxy says of its client cannot be read") from None
         if self._caller.relayed:
             self.scope["client"] = None  # the API must not take a proxy on this machine for a caller on it
+
+    def on_body(self, body: bytes) -> None:
+        super().on_body(body)
+        self._received = 0
 
     def on_message_complete(self) -> None:
         super().on_message_complete()

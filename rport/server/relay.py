@@ -203,7 +203,8 @@ class Relay:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CONTINUE_TIMEOUT):
                 await self._wanted.wait()
-        self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if not self._cycle.response_started:  # within an answer it would be a part of that
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def _uploaded(self) -> bool:
         return self._upload is None or (self._upload.done() and not self._cycle.more_body)

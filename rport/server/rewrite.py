@@ -137,8 +137,8 @@ def _length(request: Request) -> int | None:
 
 
 def _upgrade(request: Request) -> bytes:
-    upgrade = _value(request.headers, b"upgrade")
-    return upgrade if request.upgrades and upgrade.lower() != _H2C else b""
+    wanted = [item.strip() for item in _value(request.headers, b"upgrade").split(b",")]
+    return b", ".join(item for item in wanted if item.lower() != _H2C) if request.upgrades else b""
 
 
 def _about(request: Request) -> Iterable[tuple[bytes, bytes]]:

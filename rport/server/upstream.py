@@ -87,6 +87,7 @@ class Upstream:
         self._parser: HttpResponseParser | None = None
         self._until_end = False
         self._last = False
+        self._bare = 0  # bytes since the last of a body: the parser keeps a trailer until it is whole
 
     @property
     def quiet(self) -> bool:
@@ -140,6 +141,7 @@ class Upstream:
                 f"answered in the transfer coding {coding.decode('latin-1')[:40]!r}, which nobody asked for"
             )
         self._until_end = length is None and not coding
+        self._bare = 0
         self._last = self._parser.get_http_version() != "1.1" or wants_close(message.headers)
         return Head(self._parser.get_status_code(), message.reason, message.headers, length)
 
@@ -168,6 +170,9 @@ class Upstream:
         except HttpParserError as error:
             if not self._message.complete:
                 raise BackendError(f"answered with what is no HTTP: {error}") from None
+        self._bare = 0 if self._message.parts else self._bare + len(data)
+        if self._bare > HEAD_MAX:
+            raise BackendError(f"sends more than {HEAD_MAX} bytes of trailers")
         self._last |= self._message.begun > 1
 
     @property
