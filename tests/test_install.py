@@ -209,7 +209,7 @@ def test_root_only_when_told(image: Path, capsys: pytest.CaptureFixture[str]) ->
     assert "    Environment=RPORT_ALLOW_ROOT=yes\n" in out
 
 
-# --- what cannot be -----------------------------------------------------------------------------------------------
+# --- what cannot be: nothing of it is syntax of a unit, or somebody else -------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -230,6 +230,60 @@ def test_programs_that_a_service_cannot_start(
     assert error.startswith("rportd service: ")
     assert text in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("user", ["", "0", "x 0", "x\nExecStartPre=/bin/sh", "%u", "\udcff"])
+def test_users_that_are_none(user: str, image: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(SERVER, image, "install", "--dry-run", "--user", user) == 1
+    assert "give a user's name" in capsys.readouterr().err
+
+
+def test_root_by_another_name(image: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (image / "etc/passwd").write_text("rportd:x:a:b::/:\nrportd:x:0:0::/:/bin/sh\n")
+    assert run(SERVER, image, "install", "--dry-run") == 1
+    assert "--user rportd: this is root by another name" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["a\nb", "\udcff"])
+def test_programs_that_a_unit_cannot_name(name: str, image: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (image / "usr/bin" / name).touch(0o755)
+    argv = ["install", "--dry-run", "--root", str(image), "--exec", f"/usr/bin/{name}"]
+    assert install.main(SERVER, argv) == 1
+    assert "a unit cannot name it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("host", "line"),
+    [
+        ("localhost", "ListenStream=127.0.0.1:8080\n"),
+        ("fe80::1%eth0", "ListenStream=[fe80::1%%eth0]:8080\n"),
+        ("example.com", None),
+        ("fe80::1%\\nAccept=yes", None),
+    ],
+)
+def test_a_socket_needs_an_address(
+    host: str, line: str | None, image: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (image / "etc/rport").mkdir()
+    (image / "etc/rport/rportd.toml").write_text(f'host = "{host}"\n')
+    assert run(SERVER, image, "install", "--dry-run") == (line is None)
+    said = capsys.readouterr()
+    assert "a socket unit needs an address" in said.err if line is None else line in said.out
+
+
+@needs_root
+@pytest.mark.parametrize("place", ["etc/rport", "etc/systemd", "var/lib"])
+def test_an_image_s_links_do_not_lead_out_of_it(
+    place: str, image: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    (image / place).parent.mkdir(parents=True, exist_ok=True)
+    (image / place).symlink_to(victim)
+    for argv in (["install"], ["uninstall", "--purge"]):
+        assert run(SERVER, image, *argv) == 1
+        assert "a symbolic link on the way leads out of" in capsys.readouterr().err
+    assert not list(victim.iterdir())
 
 
 def test_others_than_root_are_told(

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import shutil
 import sys
 from collections.abc import Sequence
@@ -12,10 +13,14 @@ from rport.errors import UsageError
 from rport.install import elsewhere
 from rport.install.host import ROOT, Host, Owner
 from rport.install.units import PROGRAMS, Program, service_unit, socket_unit
+from rport.remote import listen_address
 
 INACTIVE, NOT_INSTALLED = 3, 4  # exit codes of status, as systemctl's
 
 HIDDEN = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")  # from a service with ProtectHome and PrivateTmp
+
+_USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")  # a number would be an id, 0 that of root
+_WORD = re.compile(r"[!-~]+")
 
 EPILOG = """\
 examples:
@@ -81,8 +86,7 @@ def main(table: Table, argv: Sequence[str]) -> int:
 
 
 def _install(program: Program, table: Table, host: Host, words: argparse.Namespace) -> None:
-    if words.user == "root" and not words.allow_root:
-        raise UsageError("--user root: nothing here needs root; --allow-root if it is meant")
+    _check_user(words.user, host, allow_root=words.allow_root)
     command = _command(program, words.exec, host)
     kinds = ["service", *(["socket"] if program.listens and not words.no_socket else [])]
     for kind in ("service", "socket"):
@@ -103,9 +107,21 @@ def _install(program: Program, table: Table, host: Host, words: argparse.Namespa
     _enable(program, host, kinds, changed, now=words.now, new=new)
 
 
+def _check_user(name: str, host: Host, *, allow_root: bool) -> None:
+    if not _USER.fullmatch(name):
+        raise UsageError(f"--user {name[:40]!r}: give a user's name")
+    if name == "root" and not allow_root:
+        raise UsageError("--user root: nothing here needs root; --allow-root if it is meant")
+    found = host.find_user(name)
+    if name != "root" and found is not None and found.user == 0:
+        raise UsageError(f"--user {name}: this is root by another name")
+
+
 def _command(program: Program, given: str | None, host: Host) -> str:
     """The absolute path of the program, where a service can see it."""
     if given is not None:
+        if not given.isprintable():
+            raise UsageError(f"--exec {given}: a unit cannot name it")
         if not os.path.isabs(given):
             raise UsageError(f"--exec {given}: give an absolute path")
         if not (os.access(given, os.X_OK) if host.here else os.path.lexists(host.path(given))):
@@ -151,7 +167,13 @@ def _listens(program: Program, table: Table, host: Host) -> tuple[str, int]:
         raise UsageError(f"{error}; see {program.name} config check {path}") from None
     if values["port"] == 0:
         raise UsageError(f"{path}: a socket unit needs a port, and 0 is none; or install with --no-socket")
-    return values["host"], values["port"]
+    try:
+        address = str(listen_address(values["host"]))
+    except ValueError:
+        address = ""
+    if not _WORD.fullmatch(address):  # a zone may be anything
+        raise UsageError(f"{path}: a socket unit needs an address, and host {values['host'][:80]!r} is none")
+    return address, values["port"]
 
 
 def _drop_socket(program: Program, host: Host) -> bool:

@@ -41,8 +41,12 @@ class Host:
         return self.here and os.path.isdir(BOOTED) and shutil.which("systemctl") is not None
 
     def path(self, name: str) -> str:
-        """Where a file of the host is for us."""
-        return os.path.join(self.root, name.lstrip("/"))
+        """Where a file of the host is for us. Raises UsageError where an image's links lead to files that are ours."""
+        path = os.path.join(self.root, name.lstrip("/"))
+        root = os.path.realpath(self.root)
+        if os.path.commonpath([root, os.path.realpath(os.path.dirname(path))]) != root:
+            raise UsageError(f"{path}: a symbolic link on the way leads out of {self.root}")
+        return path
 
     def has(self, name: str) -> bool:
         return os.path.lexists(self.path(name))
@@ -68,7 +72,7 @@ class Host:
             return None
         for line in (self.read("/etc/passwd") or "").splitlines():
             fields = line.split(":")
-            if fields[0] == name and len(fields) > 3:
+            if fields[0] == name and len(fields) > 3 and fields[2].isdecimal() and fields[3].isdecimal():
                 return Owner(int(fields[2]), int(fields[3]))
         return None
 

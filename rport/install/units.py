@@ -114,7 +114,7 @@ Description=Where {name} listens
 
 [Socket]
 ListenStream={host}:{port}
-BindIPv6Only=ipv6-only
+BindIPv6Only=both
 Backlog=1024
 # An address that comes later than this does.
 FreeBind=yes
@@ -140,7 +140,7 @@ def service_unit(program: Program, command: str, user: str, *, socket: bool) -> 
 
 def socket_unit(program: Program, host: str, port: int) -> str:
     """`host`: an address without brackets."""
-    host = f"[{host}]" if ":" in host else host
+    host = (f"[{host}]" if ":" in host else host).replace("%", "%%")
     return _SOCKET.format(mark=program.mark, name=program.name, config=program.config, host=host, port=port)
 
 
