@@ -23,19 +23,6 @@ def parse_duration(text: str) -> float:
     return seconds
 
 
-def format_duration(seconds: float) -> str:
-    """The shortest form that `parse_duration` reads, to the millisecond."""
-    if seconds <= 0:
-        return "0"
-    if seconds < 1:
-        return f"{max(1, round(seconds * 1000))}ms"
-    millis = round(seconds * 1000)
-    hours, millis = divmod(millis, 3_600_000)
-    minutes, millis = divmod(millis, 60_000)
-    rest = f"{millis / 1000:g}s" if millis else ""
-    return (f"{hours}h" if hours else "") + (f"{minutes}m" if minutes else "") + rest
-
-
 def _advice(text: str) -> str:
     if _NUMBER.fullmatch(text):
         return f'it needs a unit, such as "{text}s"'

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rport.server import ports
-from rport.server.acl import ANYWHERE, PATTERN_MAX, Rules, shown_address
+from rport.server.acl import ANYWHERE, PATTERN_MAX, Acl, shown_address
 from rport.server.errors import PortUnavailable
 
 
@@ -35,7 +35,7 @@ from rport.server.errors import PortUnavailable
     ],
 )
 def test_rules(rules: list[str], host: str, port: int, allowed: bool) -> None:
-    assert Rules.parse(rules).allow(host, port) is allowed
+    assert Acl.parse(rules).allow(host, port) is allowed
 
 
 @pytest.mark.parametrize(
@@ -97,13 +97,13 @@ def test_whatever_is_allowed_can_be_parsed(host: str, port: int) -> None:
 )
 def test_unfit_rules_are_named(texts: object, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
-        Rules.parse(texts)
+        Acl.parse(texts)
 
 
 def test_odd_patterns_warn_nobody(recwarn: pytest.WarningsRecorder) -> None:
-    Rules.parse(["[[a]", "[a||b]"])
+    Acl.parse(["[[a]", "[a||b]"])
     assert not recwarn.list
 
 
 def test_rules_are_equal_when_their_texts_are() -> None:
-    assert Rules.parse(["a", "b"]) == Rules.parse(["a", "b"]) != Rules.parse(["a"])
+    assert Acl.parse(["a", "b"]) == Acl.parse(["a", "b"]) != Acl.parse(["a"])

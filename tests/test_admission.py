@@ -11,7 +11,7 @@ import pytest
 from rport.errors import Refused, UsageError
 from rport.login import parse_login
 from rport.server import admission, passwords
-from rport.server.admission import Admission, Login, LoginFailed, quoted
+from rport.server.admission import Admission, Attempt, LoginFailed, quoted
 from rport.server.passwords import make_hash
 from rport.server.settings import Settings
 from rport.server.users import Users
@@ -26,9 +26,9 @@ def _cheap(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(passwords, "MEMLIMIT", 8192)
 
 
-def login(auth: str, address: str = HERE, identity: str = "i") -> Login:
+def login(auth: str, address: str = HERE, identity: str = "i") -> Attempt:
     user, _, password = auth.partition(":")
-    return Login(address, user, password, identity, None)
+    return Attempt(address, user, password, identity, None)
 
 
 def settings(directory: Path, users: dict[str, list[str]] | None = None, auth: str | None = None) -> Settings:
@@ -54,7 +54,7 @@ def run(made: Settings, body: Callable[[Admission], Awaitable[None]]) -> None:
     asyncio.run(main())
 
 
-async def outcome(subject: Admission, attempt: Login) -> str:
+async def outcome(subject: Admission, attempt: Attempt) -> str:
     try:
         await subject.check(attempt)
     except Refused as error:

@@ -31,7 +31,8 @@ def test_a_key_that_may_do_everything() -> None:
 def test_a_key_with_limits(tmp_path: Path) -> None:
     path = tmp_path / "keys.toml"
     path.write_text(
-        entry("a", PUBLIC, "listen = ['^2222$']", "from = ['192.0.2.0/24', '2001:db8::1']") + entry("b", OTHER)
+        entry("a", PUBLIC, "listen = ['^2222$']", "from = ['192.0.2.0/24', '2001:db8::1', '::ffff:198.51.100.7']")
+        + entry("b", OTHER)
     )
     keys = load_keys(str(path))
     assert keys is not None
@@ -45,11 +46,12 @@ def test_a_key_with_limits(tmp_path: Path) -> None:
         "::ffff:192.0.2.7",
         "2001:db8::1",
         "2001:db8::1%eth0",
+        "198.51.100.7",
         "192.0.3.7",
         "2001:db8::2",
         "unknown",
     ]
-    assert [key.comes_from(source) for source in sources] == [True] * 4 + [False] * 3
+    assert [key.comes_from(source) for source in sources] == [True] * 5 + [False] * 3
     assert keys.get(bytes(32)) is None
 
 

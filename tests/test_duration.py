@@ -1,8 +1,6 @@
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from rport.duration import format_duration, parse_duration
+from rport.duration import parse_duration
 from rport.errors import UsageError
 
 
@@ -62,25 +60,3 @@ def test_unreadable(text: str) -> None:
 def test_too_long(text: str) -> None:
     with pytest.raises(UsageError, match="ten years"):
         parse_duration(text)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0.0, "0"),
-        (0.0001, "1ms"),
-        (0.1, "100ms"),
-        (1.0, "1s"),
-        (1.5, "1.5s"),
-        (60.0, "1m"),
-        (3720.0, "1h2m"),
-        (90.25, "1m30.25s"),
-    ],
-)
-def test_format(seconds: float, text: str) -> None:
-    assert format_duration(seconds) == text
-
-
-@given(st.integers(0, 10**9))
-def test_round_trip(millis: int) -> None:
-    assert parse_duration(format_duration(millis / 1000)) == pytest.approx(millis / 1000)

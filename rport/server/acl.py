@@ -17,14 +17,14 @@ EVERYTHING = ("", "*")
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
-    """One of them has to match; none of them allows nothing. Two are equal when their texts are."""
+class Acl:
+    """Rules, one of which has to match; without any nothing is allowed. Two are equal when their texts are."""
 
     texts: tuple[str, ...]
     _patterns: tuple[re.Pattern[str], ...] = field(compare=False, repr=False)
 
     @classmethod
-    def parse(cls, texts: object) -> "Rules":
+    def parse(cls, texts: object) -> "Acl":
         """From a list of texts. Raises ValueError that says what is wrong with which."""
         if not isinstance(texts, Sequence) or isinstance(texts, str):
             raise ValueError('give a list of regular expressions, such as ["^0\\\\.0\\\\.0\\\\.0:2222$"]')
@@ -62,4 +62,4 @@ def _compile(text: object) -> re.Pattern[str]:
         raise ValueError(f"the rule {text!r} is no regular expression: {error}") from None
 
 
-ANYWHERE = Rules.parse(["*"])
+ANYWHERE = Acl.parse(["*"])

@@ -43,7 +43,7 @@ class LoginFailed(Refused):
         self.hold = hold
 
 
-class Login(NamedTuple):
+class Attempt(NamedTuple):
     """What a client shows: `public` is its key, proved by the handshake; `address` where it comes from."""
 
     address: str
@@ -53,7 +53,7 @@ class Login(NamedTuple):
     public: bytes | None
 
     def __repr__(self) -> str:
-        return f"Login({self.address!r}, {self.user!r}, ...)"
+        return f"Attempt({self.address!r}, {self.user!r}, ...)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,46 +112,48 @@ class Admission:
 
     # --- the way in ----------------------------------------------------------------------------------------------
 
-    async def check(self, login: Login) -> Grant:
+    async def check(self, attempt: Attempt) -> Grant:
         """Raises LoginFailed, or Refused with the code `busy` when it was not looked at. The caller bounds the time."""
-        key = self._check_key(login)
+        key = self._check_key(attempt)
         if self._users is None:
             return Grant(key=key)
-        wait = self._delays.begin(login.address, login.user, login.identity, time.monotonic())
+        wait = self._delays.begin(attempt.address, attempt.user, attempt.identity, time.monotonic())
         if wait:
             raise Refused("busy", f"too soon after a login that failed; try again in {wait:.1f} s")
         users = self._users
-        if not await self._verify(users, login):
-            hold = self._delays.failed(login.address, login.user, login.identity, time.monotonic())
-            text = "unknown user or wrong password" if login.user else "the server wants one: give --auth or RPORT_AUTH"
-            raise LoginFailed(f"login failed: {text}", f"user {quoted(login.user)}", hold)
-        self._delays.succeeded(login.address, login.user, login.identity)
+        if not await self._verify(users, attempt):
+            hold = self._delays.failed(attempt.address, attempt.user, attempt.identity, time.monotonic())
+            text = (
+                "unknown user or wrong password" if attempt.user else "the server wants one: give --auth or RPORT_AUTH"
+            )
+            raise LoginFailed(f"login failed: {text}", f"user {quoted(attempt.user)}", hold)
+        self._delays.succeeded(attempt.address, attempt.user, attempt.identity)
         try:
-            return self.renew(Grant(users.get(login.user), key), login.address, login.public)
+            return self.renew(Grant(users.get(attempt.user), key), attempt.address, attempt.public)
         except Refused:
             raise Refused("busy", "the server's users were changed at this moment; try again") from None
 
-    def _check_key(self, login: Login) -> ClientKey | None:
+    def _check_key(self, attempt: Attempt) -> ClientKey | None:
         if self._keys is None:
             return None
-        key = self._keys.get(login.public) if login.public is not None else None
-        if key is not None and key.comes_from(login.address):
+        key = self._keys.get(attempt.public) if attempt.public is not None else None
+        if key is not None and key.comes_from(attempt.address):
             return key
-        hold = self._delays.failed_without_user(login.address, time.monotonic())
-        if login.public is None:
+        hold = self._delays.failed_without_user(attempt.address, time.monotonic())
+        if attempt.public is None:
             raise LoginFailed(f"login failed: {NO_KEY}", "no key", hold)
-        shown = public_text(login.public)
+        shown = public_text(attempt.public)
         if key is None:
             raise LoginFailed(f"login failed: the server's authorized keys do not have {shown}", f"key '{shown}'", hold)
-        text = f"login failed: the key {shown} may not be used from {login.address}"
+        text = f"login failed: the key {shown} may not be used from {attempt.address}"
         raise LoginFailed(text, f"key {quoted(key.name)}", hold)
 
-    async def _verify(self, users: Users, login: Login) -> bool:
+    async def _verify(self, users: Users, attempt: Attempt) -> bool:
         if not users.slow:
-            return users.verify(login.user, login.password)
+            return users.verify(attempt.user, attempt.password)
         if self._waiting >= CHECKS_MAX + WAITING_MAX:
             raise Refused("busy", "too many logins at once; try again in a moment")
-        work = self._pool.submit(users.verify, login.user, login.password)
+        work = self._pool.submit(users.verify, attempt.user, attempt.password)
         self._waiting += 1
         loop = asyncio.get_running_loop()
         work.add_done_callback(lambda work: _tell(loop, self._done, work))

@@ -7,7 +7,6 @@ listen = ["^0\\\\.0\\\\.0\\\\.0:2222$"]     # as in the authfile; left out = eve
 from = ["192.0.2.0/24"]              # where the client may come from; left out = from anywhere
 """
 
-import ipaddress
 import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,14 +16,13 @@ from typing import Any
 from rport import files
 from rport.errors import UsageError
 from rport.keys import parse_public
-from rport.server.acl import ANYWHERE, Rules
+from rport.server.acl import ANYWHERE, Acl
+from rport.server.networks import Network, is_within, network_of
 
 FILE_MAX = 4 << 20  # octets
 KEYS_MAX = 65536  # a fleet with a key for each device
 NAME_MAX = 64  # characters: it stands in log lines
 SOURCES_MAX = 256
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _EXPECTED = {
     "name": 'a text such as "laptop"',
@@ -40,19 +38,12 @@ class ClientKey:
 
     name: str
     public: bytes
-    listen: Rules = ANYWHERE
+    listen: Acl = ANYWHERE
     sources: tuple[Network, ...] | None = None
 
     def comes_from(self, address: str) -> bool:
         """Whether a client at that address may use it."""
-        if self.sources is None:
-            return True
-        try:
-            parsed = ipaddress.ip_address(address.partition("%")[0])  # no network has a zone
-        except ValueError:
-            return False
-        plain = parsed if parsed.version == 4 else parsed.ipv4_mapped or parsed
-        return any(plain in network for network in self.sources)
+        return self.sources is None or is_within(address, self.sources)
 
 
 class AuthorizedKeys:
@@ -130,9 +121,9 @@ def _name(table: dict[str, Any]) -> str:
     return name
 
 
-def _listen(table: dict[str, Any]) -> Rules:
+def _listen(table: dict[str, Any]) -> Acl:
     try:
-        return Rules.parse(table["listen"]) if "listen" in table else ANYWHERE
+        return Acl.parse(table["listen"]) if "listen" in table else ANYWHERE
     except ValueError as error:
         raise ValueError(f"listen: {error}") from None
 
@@ -151,7 +142,7 @@ def _sources(table: dict[str, Any]) -> tuple[Network, ...] | None:
 def _network(text: object) -> Network:
     try:
         if isinstance(text, str):
-            return ipaddress.ip_network(text)
+            return network_of(text)
         raise ValueError("no text")
     except ValueError as error:
         reason = str(error) if "host bits" in str(error) else "is no address and no network"

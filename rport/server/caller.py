@@ -3,7 +3,9 @@ the TCP peer. Pure."""
 
 from collections.abc import Sequence
 
-from rport.server.forwarded import Headers, Network, Peer, client_of, is_within
+from rport.server.fields import Headers
+from rport.server.forwarded import client_of
+from rport.server.networks import Network, Peer, is_within
 from rport.server.preamble import read_preamble
 
 

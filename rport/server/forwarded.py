@@ -6,16 +6,12 @@ invention. A request whose fields cannot be read, or contradict each other, is t
 own would let a client choose to have the proxy's address.
 """
 
-import ipaddress
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from rport.errors import UsageError
 from rport.remote import is_port
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-Peer = tuple[str, int]  # an address without brackets, and a port, 0 where nobody told
-Headers = Sequence[tuple[bytes, bytes]]  # names in lower case
+from rport.server.fields import Headers
+from rport.server.networks import Network, Peer, is_within, plain
 
 HOPS_MAX = 16  # trusted proxies in a row; a request that passed more is going in a circle
 
@@ -24,41 +20,6 @@ _QUOTED = r'"(?:[^"\\]|\\.)*"'
 _PAIR = re.compile(rf"[ \t]*({_TOKEN})=({_TOKEN}|{_QUOTED})[ \t]*([,;]?)")
 _NODE = re.compile(r"(?:\[([^\[\]]+)\]|([^\[\]:]+))(?::([^:]+))?")
 _HIDDEN = re.compile(r"_[A-Za-z0-9._-]+")  # RFC 7239, section 6.3
-
-
-def parse_network(text: str) -> Network:
-    """An address or a network of addresses. Raises UsageError."""
-    try:
-        network = ipaddress.ip_network(text)
-    except ValueError:
-        raise UsageError(f"{text[:80]!r} is no address or network{_near(text)}: write it like 10.0.0.0/8") from None
-    if isinstance(network, ipaddress.IPv6Network) and network.prefixlen >= 96:
-        mapped = network.network_address.ipv4_mapped
-        if mapped is not None:
-            return ipaddress.IPv4Network((mapped, network.prefixlen - 96))
-    return network
-
-
-def _near(text: str) -> str:
-    try:
-        return f"; did you mean {ipaddress.ip_network(text, strict=False)}?"
-    except ValueError:
-        return ""
-
-
-def is_within(address: str, networks: Iterable[Network]) -> bool:
-    """Whether one of them has it. What is no address, as the peer of a Unix socket, is in none."""
-    try:
-        parsed = ipaddress.ip_address(plain(address))
-    except ValueError:
-        return False
-    return any(parsed in network for network in networks)
-
-
-def plain(address: str) -> str:
-    """The one spelling of an address; IPv4 in IPv6's clothes is IPv4. Raises ValueError."""
-    parsed = ipaddress.ip_address(address.partition("%")[0])  # a zone has no meaning on another machine
-    return str(getattr(parsed, "ipv4_mapped", None) or parsed)
 
 
 def client_of(headers: Headers, peer: Peer, trusted: Sequence[Network]) -> Peer:

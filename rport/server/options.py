@@ -52,7 +52,7 @@ TABLE = Table("rportd", [
     Option("proxy", "pass other HTTP requests on to this server", "URL",
            lazily("rport.server.backend", "parse_backend"), live=True),
     Option("trusted-proxy", "believe what this reverse proxy (an address or a network) says of who its client is",
-           "CIDR", lazily("rport.server.forwarded", "parse_network"), many=True, live=True),
+           "CIDR", lazily("rport.server.networks", "parse_network"), many=True, live=True),
     Option("tls-cert", "certificate chain (PEM): speak TLS; read again when it changes", "FILE", path, live=True,
            hint="file"),
     Option("tls-key", "its private key (PEM)", "FILE", path, live=True, hint="file"),

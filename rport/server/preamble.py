@@ -8,7 +8,7 @@ import struct
 from typing import NamedTuple
 
 from rport.remote import is_port
-from rport.server.forwarded import Peer, plain
+from rport.server.networks import Peer, plain
 
 V1_MAX = 107  # octets with the line's end; section 2.1
 V2_MAX = 4096  # octets: addresses take 216 at most, the rest is for certificates' names and such

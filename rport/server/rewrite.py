@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from rport.server.backend import Backend
-from rport.server.forwarded import Headers, Peer
+from rport.server.fields import Headers, elements, values
+from rport.server.networks import Peer
 from rport.server.upgrade import Refusal
 
 _HOP_BY_HOP = {
@@ -83,7 +84,7 @@ def pass_on(request: Request, backend: Backend) -> Passage:
         (b"host", backend.authority.encode()),
         *((name, value) for name, value in request.headers if not _is_ours(name) and _dashed(name) not in left_out),
         *_about(request),
-        *_framing(length, stated=bool(_values(request.headers, b"content-length"))),
+        *_framing(length, stated=bool(values(request.headers, b"content-length"))),
         *([(b"connection", b"upgrade"), (b"upgrade", upgrade)] if upgrade else []),
     ]
     target = request.target if request.target == b"*" else backend.prefix.encode() + request.target
@@ -128,7 +129,7 @@ def wants_close(headers: Headers) -> bool:
 
 def _length(request: Request) -> int | None:
     """Of the request's body. The parser has refused both fields together, and numbers that are none."""
-    encodings, lengths = _values(request.headers, b"transfer-encoding"), _values(request.headers, b"content-length")
+    encodings, lengths = values(request.headers, b"transfer-encoding"), values(request.headers, b"content-length")
     if not encodings and len(lengths) <= 1:
         return int(lengths[0]) if lengths else 0
     if [encoding.lower() for encoding in encodings] != [b"chunked"] or lengths or request.version != "1.1":
@@ -143,7 +144,7 @@ def _upgrade(request: Request) -> bytes:
 
 def _about(request: Request) -> Iterable[tuple[bytes, bytes]]:
     """Who asks, how, and for what name."""
-    hosts = _values(request.headers, b"host")
+    hosts = values(request.headers, b"host")
     if len(hosts) > 1 or (not hosts and request.version == "1.1"):
         raise Refusal(400, "a request has one Host field")
     scheme = _value(request.headers, b"x-forwarded-proto").lower() if request.trusted else b""
@@ -171,16 +172,12 @@ def _dashed(name: bytes) -> bytes:
 
 def _named(headers: Headers) -> set[bytes]:
     """What Connection says is meant for the next hop alone."""
-    return {item.strip().lower() for value in _values(headers, b"connection") for item in value.split(b",")}
-
-
-def _values(headers: Headers, wanted: bytes) -> list[bytes]:
-    return [value.strip() for name, value in headers if name == wanted]
+    return {item.lower() for item in elements(headers, b"connection")}
 
 
 def _value(headers: Headers, wanted: bytes) -> bytes:
     """All of them as one list (RFC 9110, section 5.3)."""
-    return b", ".join(_values(headers, wanted))
+    return b", ".join(values(headers, wanted))
 
 
 def _lines(first: bytes, fields: Iterable[tuple[bytes, bytes]]) -> bytes:

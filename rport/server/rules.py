@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rport.server.backend import Backend
-from rport.server.forwarded import Network
+from rport.server.networks import Network
 
 
 @dataclass

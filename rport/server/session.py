@@ -15,7 +15,7 @@ from rport.errors import ProtocolError, Refused
 from rport.handshake import HandshakeResult
 from rport.remote import CAPS, Remote, host_port
 from rport.server import ports, registry
-from rport.server.admission import Grant, Login, LoginFailed
+from rport.server.admission import Attempt, Grant, LoginFailed
 from rport.server.errors import NotAllowed, PortUnavailable, TunnelExists
 from rport.server.gate import tags
 from rport.server.hello import Hello
@@ -82,8 +82,8 @@ class ServerSession(Session):
         try:
             if self.service.draining:
                 raise Refused("busy", "the server is going down; try again")
-            login = Login(self.peer[0], hello.user, hello.password, hello.identity, self._public)
-            self.grant = await self.service.admission.check(login)
+            attempt = Attempt(self.peer[0], hello.user, hello.password, hello.identity, self._public)
+            self.grant = await self.service.admission.check(attempt)
         except LoginFailed as error:
             # share/fail2ban reads this line: its form is fixed, and what a client chose stands in quotes.
             log.warning(

@@ -6,7 +6,7 @@ from rport.cli import default_state_dir
 from rport.errors import UsageError
 from rport.login import Login
 from rport.server.backend import Backend
-from rport.server.forwarded import Network
+from rport.server.networks import Network
 
 
 class Settings(NamedTuple):

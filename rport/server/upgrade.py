@@ -2,14 +2,15 @@
 
 import base64
 import binascii
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 
 from rport.channel import Channel
+from rport.server.fields import Headers, elements
 from rport.websocket import SUBPROTOCOL, accept_key
 
-Headers = Sequence[tuple[bytes, bytes]]  # names in lower case
+_OURS, _ORIGINALS = SUBPROTOCOL.encode(), b"rport-v1"  # the latter is the original program's
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def wants_websocket(headers: Headers) -> bool:
 
 def offers_tunnel(headers: Headers) -> bool:
     """A client's of this project, or of the original, whatever else is wrong with it."""
-    return any(offer in (SUBPROTOCOL, "rport-v1") for offer in _values(headers, b"sec-websocket-protocol"))
+    return any(offer in (_OURS, _ORIGINALS) for offer in elements(headers, b"sec-websocket-protocol"))
 
 
 def websocket_key(method: bytes, version: str, headers: Headers, upgrades: bool) -> str:
@@ -81,19 +82,13 @@ def websocket_key(method: bytes, version: str, headers: Headers, upgrades: bool)
         raise Refusal(400, "a field 'Upgrade: websocket' or 'Connection: Upgrade' is missing; a proxy may drop it")
     if _has_body(headers):
         raise Refusal(400, "an upgrade request has no body")
-    _check_subprotocol(_values(headers, b"sec-websocket-protocol"))
-    if _values(headers, b"sec-websocket-version") != ["13"]:
+    _check_subprotocol(elements(headers, b"sec-websocket-protocol"))
+    if elements(headers, b"sec-websocket-version") != [b"13"]:
         raise Refusal(426, "only version 13 of WebSocket is spoken here")
-    keys = _values(headers, b"sec-websocket-key")
+    keys = elements(headers, b"sec-websocket-key")
     if len(keys) != 1 or not _is_key(keys[0]):
         raise Refusal(400, "Sec-WebSocket-Key must be there once: 16 bytes in base64")
-    return keys[0]
-
-
-def _values(headers: Headers, wanted: bytes) -> list[str]:
-    """All elements of a list field, which may be given more than once (RFC 9110, section 5.3)."""
-    text = ",".join(value.decode("latin-1") for name, value in headers if name == wanted)
-    return [item for part in text.split(",") if (item := part.strip(" \t"))]
+    return keys[0].decode()
 
 
 def _has_body(headers: Headers) -> bool:
@@ -103,18 +98,18 @@ def _has_body(headers: Headers) -> bool:
     )  # fmt: skip
 
 
-def _check_subprotocol(offers: list[str]) -> None:
-    if SUBPROTOCOL in offers:
+def _check_subprotocol(offers: list[bytes]) -> None:
+    if _OURS in offers:
         return
-    if "rport-v1" in offers:
+    if _ORIGINALS in offers:
         raise Refusal(
             400, f"rport-v1 is the original program's; {SUBPROTOCOL} is spoken here, by the client of this project"
         )
     raise Refusal(400, f"the WebSocket subprotocol that is spoken here is {SUBPROTOCOL}, which was not offered")
 
 
-def _is_key(text: str) -> bool:
+def _is_key(text: bytes) -> bool:
     try:
         return len(base64.b64decode(text, validate=True)) == 16
-    except (binascii.Error, ValueError):
+    except binascii.Error:
         return False

@@ -13,7 +13,7 @@ from rport import files
 from rport.errors import UsageError
 from rport.login import Login
 from rport.server import passwords
-from rport.server.acl import ANYWHERE, Rules
+from rport.server.acl import ANYWHERE, Acl
 
 FILE_MAX = 4 << 20  # octets
 USERS_MAX = 65536  # a fleet with a login for each device
@@ -27,7 +27,7 @@ class User:
 
     name: str
     secret: str = field(repr=False)
-    listen: Rules = ANYWHERE
+    listen: Acl = ANYWHERE
 
 
 class Users:
@@ -131,4 +131,4 @@ def _user(entry: str, rules: object, names: set[str]) -> User:
     passwords.check_secret(secret)
     if isinstance(rules, _Object | Mapping):
         raise ValueError('give a list of regular expressions, such as [".*"]')
-    return User(name, secret, Rules.parse(rules))
+    return User(name, secret, Acl.parse(rules))
