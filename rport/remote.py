@@ -4,17 +4,15 @@ As a user writes it: `[[LHOST:]LPORT:][RHOST:]RPORT[?OPTIONS]`, IPv6 addresses i
 target's. `[LHOST:]LPORT:unix:PATH[?OPTIONS]` leads to a Unix socket.
 """
 
-import ipaddress
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from rport import control
 from rport.errors import ProtocolError, UsageError
+from rport.hosts import PORT_MAX, clean_host, host_port, is_port, overlap
 
 ANY_HOST = "0.0.0.0"  # listens everywhere; as a target it means the client's own loopback
-HOST_MAX = 253  # characters of a domain name, RFC 1035 section 2.3.4
-PORT_MAX = 65535
 UNIX = "unix:"  # in the place of a target's host, before the path of a socket on the client's machine
 UNIX_PATH_MAX = 107  # octets: sun_path of unix(7) but for its NUL; other systems than Linux take 103
 PROXY_VERSIONS = ("v1", "v2")  # of the PROXY protocol, as HAProxy's proxy-protocol.txt describes it
@@ -24,7 +22,6 @@ _PARTS_MAX = 4
 _PART = re.compile(r"\[[^\[\]]*\]|[^:\[\]]*")
 _NUMBER = re.compile(r"-?[0-9]+")
 _UNIX = re.compile(r"(?:(.*?):)?unix:(?![0-9])(.*)", re.DOTALL)  # in front of a digit it is a host of that name
-_NO_HOST = set("/\\@?#[]\"'<>|,;")  # none is in a host name; all are in mistyped URLs and lists
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,24 +122,6 @@ class Remote:
         return f"{self.listen} => {self.target}" + (f"?proxy={self.proxy}" if self.proxy else "")
 
 
-def listen_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    """The one address that a host to listen on means, however it is spelled. Raises ValueError for a name.
-
-    All that asks where a tunnel listens asks here, so that no two parts of the server ever read one text differently.
-    """
-    address = ipaddress.ip_address("127.0.0.1" if host.lower() == "localhost" else host)
-    return address if address.version == 4 else address.ipv4_mapped or address
-
-
-def overlap(one: str, other: str) -> bool:
-    """Whether two listening addresses meet: a wildcard address meets every address of its family."""
-    try:
-        a, b = listen_address(one), listen_address(other)
-    except ValueError:
-        return one == other
-    return a == b or (a.version == b.version and (a.is_unspecified or b.is_unspecified))
-
-
 def advice(text: str) -> str:
     """What to tell somebody who wrote `HOST:PORT:PORT`, which listens on all addresses and dials HOST; else nothing."""
     spec = text.partition("?")[0]
@@ -156,20 +135,9 @@ def advice(text: str) -> str:
     )
 
 
-def host_port(host: str, port: int) -> str:
-    """As it is written: an IPv6 address goes into brackets."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
 def target_name(host: str, port: int) -> str:
     """As host_port(); of a Unix socket, its path behind `unix:`."""
     return host if host.startswith(UNIX) else host_port(host, port)
-
-
-def is_port(text: str, lowest: int = 1) -> bool:
-    """Plain digits that make a number from `lowest` to PORT_MAX."""
-    # The length before int(), which refuses thousands of digits with a text of its own.
-    return text.isascii() and text.isdecimal() and len(text) <= 5 and lowest <= int(text) <= PORT_MAX
 
 
 def _cut_protocol(text: str) -> str:
@@ -247,21 +215,6 @@ def _host(part: str) -> str:
     if ":" not in host:
         raise ValueError(f"{part!r} is no IPv6 address")
     return clean_host(host)
-
-
-def clean_host(host: str) -> str:
-    """A host without brackets; IPv6 in its one canonical spelling, an IPv4 address within it as such. ValueError."""
-    if not 0 < len(host) <= HOST_MAX:
-        raise ValueError(f"a host of {len(host)} characters: 1 to {HOST_MAX} are allowed")
-    if not host.isprintable() or " " in host or not _NO_HOST.isdisjoint(host) or _NUMBER.fullmatch(host):
-        raise ValueError(f"{host!r} is no host")
-    if ":" not in host:
-        return host
-    try:
-        address = ipaddress.IPv6Address(host)
-    except ValueError:
-        raise ValueError(f"{host!r} is no IPv6 address") from None
-    return str(address.ipv4_mapped or address)
 
 
 def clean_path(path: str) -> str:

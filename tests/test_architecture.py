@@ -15,6 +15,7 @@ PACKAGE = Path(__file__).parent.parent / "rport"
 SANS_IO = {
     "tls",
     "duration",
+    "hosts",
     "remote",
     "keys",
     "known_servers",
@@ -81,6 +82,15 @@ def test_imports_go_one_way(path: Path) -> None:
         if parts[0] == "rport" and len(parts) > 1 and parts[1] != "__version__":
             assert layer(parts[1]) <= layer(top), f"{path} imports {name}"
             assert {top, parts[1]} != {"client", "server"}, f"{path} imports {name}"
+
+
+def test_the_picture_shows_the_layers() -> None:
+    """CONTRIBUTING.md, in its order."""
+    picture = (PACKAGE.parent / "CONTRIBUTING.md").read_text().split("```")[3]
+    shown = [name for line in picture.splitlines() for name in re.findall(r"\w+", line[:66])]
+    headers = {path.stem for path in PACKAGE.glob("*.pxd")} - {path.stem for path in PACKAGE.glob("*.pyx")}
+    assert sorted(shown) == sorted(set().union(*LAYERS) - headers)
+    assert shown == sorted(shown, key=layer)
 
 
 def test_sans_io_modules_know_no_loop() -> None:

@@ -3,7 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rport.errors import ProtocolError, UsageError
-from rport.remote import CAPS, Remote, advice, clean_host
+from rport.hosts import clean_host
+from rport.remote import CAPS, Remote, advice
 
 LABELS = st.from_regex(r"[a-z_]([a-z0-9-]{0,10}[a-z0-9])?", fullmatch=True)
 HOSTS = (

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 
 from rport.errors import UsageError
-from rport.remote import PORT_MAX, clean_host, host_port, is_port
+from rport.hosts import host_port, read_host, read_port
 
 PORTS = {False: 80, True: 443}  # by whether there is TLS
 
@@ -67,26 +67,11 @@ def _host_and_port(text: str) -> tuple[str, int | None]:
     if match is None:
         raise ValueError(_FORM)
     ipv6, name, port = match.groups()
-    return _host(ipv6, name), None if port is None else _port(port)
-
-
-def _host(ipv6: str | None, name: str) -> str:
     try:
-        if ipv6 is not None:
-            if ":" not in ipv6:
-                raise ValueError(f"{ipv6!r} is no IPv6 address")
-            return clean_host(ipv6)
-        return clean_host(name if name.isascii() else name.encode("idna").decode())
-    except UnicodeError:
-        raise ValueError(f"{name!r} is no host; {_FORM}") from None
+        host = read_host(ipv6, name)
     except ValueError as error:
         raise ValueError(f"{error}; {_FORM}") from None
-
-
-def _port(text: str) -> int:
-    if not is_port(text):
-        raise ValueError(f"the port must be a number from 1 to {PORT_MAX}")
-    return int(text)
+    return host, None if port is None else read_port(port)
 
 
 def _path(text: str) -> str:

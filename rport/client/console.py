@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from rport import __version__, logs
 from rport.client import screen
 from rport.client.screen import BOLD, DIM, GREEN, PLAIN, RED, YELLOW, Line, Screen
-from rport.remote import host_port
+from rport.hosts import host_port
 from rport.statistics import size, spoken
 from rport.text import escape
 

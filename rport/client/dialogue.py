@@ -13,7 +13,7 @@ from collections.abc import Generator, Iterator
 from rport import __version__
 from rport.client.proxy import Proxy
 from rport.errors import ConnectError
-from rport.remote import host_port
+from rport.hosts import host_port
 from rport.text import quote
 from rport.websocket import HEAD_MAX, HEADERS_MAX
 

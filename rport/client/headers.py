@@ -4,7 +4,7 @@ import re
 
 from rport.client.upgrade import RESERVED_HEADERS
 from rport.errors import UsageError
-from rport.remote import clean_host, is_port
+from rport.hosts import read_host, read_port
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
 _VALUE = re.compile(r"[\t -~\xa0-\xff]*")  # section 5.5; what is beyond ASCII travels as Latin-1
@@ -37,9 +37,9 @@ def parse_hostname(text: str) -> str:
         if match is None or not text.isascii():
             raise ValueError
         ipv6, name, port = match.groups()
-        clean_host(ipv6 or name)
-        if (ipv6 and ":" not in ipv6) or (port is not None and not is_port(port)):
-            raise ValueError
+        read_host(ipv6, name)
+        if port is not None:
+            read_port(port)
     except ValueError:
         raise UsageError(f"{text[:80]!r} is no host: write it like tunnel.example.com or example.com:8080") from None
     return text

@@ -45,11 +45,10 @@ def parse_count(text: str) -> int | None:
 
 
 def _host_name(text: str) -> str:
-    from rport.remote import clean_host  # here: --help need not wait for it
+    from rport.hosts import clean_host  # here: --help need not wait for it
 
-    host = text.removeprefix("[").partition("]")[0] if text.startswith("[") else text.partition(":")[0]
     try:
-        clean_host(host)
+        clean_host(text)
     except ValueError as error:
         raise UsageError(f"{error}; give a host name") from None
     if not text.isascii():

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rport.errors import UsageError
-from rport.remote import UNIX, Remote, clean_host, clean_path, is_port, target_name
+from rport.hosts import clean_host, is_port
+from rport.remote import UNIX, Remote, clean_path, target_name
 
 
 @dataclass(frozen=True)

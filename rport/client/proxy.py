@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from rport.client.policy import is_local
 from rport.client.settings import PROXY_VARIABLES
 from rport.errors import UsageError
-from rport.remote import clean_host, host_port, is_port
+from rport.hosts import host_port, read_host, read_port
 
 EXCEPTIONS = ("no_proxy", "NO_PROXY")
 LOGIN_MAX = 255  # octets of a user or password in SOCKS5, RFC 1929 section 2; ample for HTTP
@@ -51,13 +51,12 @@ def parse_proxy(text: str) -> Proxy:
             raise ValueError("it is more than SCHEME://USER:PASSWORD@HOST:PORT")
         scheme, login, ipv6, name, port = match.groups()
         kind = _kind(scheme)
-        host = _host(ipv6, name)
-        if port is not None and not is_port(port):
-            raise ValueError("the port must be a number from 1 to 65535")
+        host = read_host(ipv6, name)
+        number = _PORTS[kind] if port is None else read_port(port)
         user, password = _login(kind, login)
     except ValueError as error:  # the text itself is not shown: where its login ends cannot always be told
         raise UsageError(f"no URL of a proxy, such as http://proxy.example.com:3128: {error}") from None
-    return Proxy(kind, host, int(port) if port else _PORTS[kind], user, password)
+    return Proxy(kind, host, number, user, password)
 
 
 def _kind(scheme: str | None) -> str:
@@ -65,12 +64,6 @@ def _kind(scheme: str | None) -> str:
     if kind is None:
         raise ValueError("the scheme must be http, https or socks5")
     return kind
-
-
-def _host(ipv6: str | None, name: str) -> str:
-    if ipv6 is not None and ":" not in ipv6:
-        raise ValueError(f"{ipv6!r} is no IPv6 address")
-    return clean_host(ipv6 or (name if name.isascii() else name.encode("idna").decode()))
 
 
 def _login(kind: str, login: str | None) -> tuple[bytes | None, bytes]:

@@ -16,7 +16,8 @@ from rport.client.resolve import Resolver
 from rport.client.settings import Settings
 from rport.client.status import Status
 from rport.errors import AuthFailed, LinkLost, Refused, RportError
-from rport.remote import CAPS, PORT_MAX, UNIX, Remote, target_name
+from rport.hosts import PORT_MAX
+from rport.remote import CAPS, UNIX, Remote, target_name
 from rport.session import TUNNEL_MAX, Session
 
 PORT_RETRY_MIN, PORT_RETRY_MAX = 0.1, 5.0  # seconds between tries for a port that somebody else holds

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from rport.cli import Parser, complain
 from rport.config import File, Table, example
 from rport.errors import UsageError
+from rport.hosts import listen_address
 from rport.install import elsewhere
 from rport.install.host import ROOT, Host, Owner
 from rport.install.units import PROGRAMS, Program, service_unit, socket_unit
-from rport.remote import listen_address
 
 INACTIVE, NOT_INSTALLED = 3, 4  # exit codes of status, as systemctl's
 

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from rport.remote import host_port, listen_address
+from rport.hosts import host_port, listen_address
 
 PATTERN_MAX = 1024  # characters: a longer list of ports belongs into several rules
 EVERYTHING = ("", "*")

@@ -4,7 +4,7 @@ import re
 from typing import NamedTuple
 
 from rport.errors import UsageError
-from rport.remote import PORT_MAX, clean_host, host_port, is_port
+from rport.hosts import host_port, read_host, read_port
 
 _URL = re.compile(r"(https?)://(?:\[([^\[\]]+)\]|([^:\[\]/?#@]+))(?::([^/?#@]*))?(/[!-~]*)?", re.IGNORECASE)
 _PORTS = {"http": 80, "https": 443}
@@ -36,13 +36,10 @@ def parse_backend(text: str) -> Backend:
     if match is None or any(mark in (match[5] or "") for mark in "?#"):
         raise UsageError(f"{text[:80]!r} is no backend: give http://HOST[:PORT][/PREFIX], or https")
     scheme, ipv6, name, port, prefix = match.groups()
-    if port is not None and not is_port(port):
-        raise UsageError(f"{text[:80]!r}: the port must be a number from 1 to {PORT_MAX}")
+    scheme = scheme.lower()
     try:
-        if ipv6 is not None and ":" not in ipv6:
-            raise ValueError(f"{ipv6!r} is no IPv6 address")
-        host = clean_host(ipv6 or name.encode("idna").decode())
-    except ValueError as error:  # of which UnicodeError is one
+        number = _PORTS[scheme] if port is None else read_port(port)
+        host = read_host(ipv6, name)
+    except ValueError as error:
         raise UsageError(f"{text[:80]!r}: {error}") from None
-    tls = scheme.lower() == "https"
-    return Backend(tls, host, int(port or _PORTS[scheme.lower()]), (prefix or "").rstrip("/"))
+    return Backend(scheme == "https", host, number, (prefix or "").rstrip("/"))

@@ -17,9 +17,9 @@ from rport import __version__, keys, logs
 from rport.cli import complain, run
 from rport.config import reload
 from rport.errors import UsageError
+from rport.hosts import host_port
 from rport.notify import Supervisor
 from rport.privileges import check_root
-from rport.remote import host_port
 from rport.server import activation, commands, ports
 from rport.server.api import create_app
 from rport.server.errors import PortUnavailable

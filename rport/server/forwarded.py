@@ -9,7 +9,7 @@ own would let a client choose to have the proxy's address.
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from rport.remote import is_port
+from rport.hosts import is_port
 from rport.server.fields import Headers
 from rport.server.networks import Network, Peer, is_within, plain
 

@@ -2,8 +2,8 @@
 
 from rport.config import Table
 from rport.errors import UsageError
+from rport.hosts import PORT_MAX, is_port
 from rport.options import ALLOW_ROOT, LOGGING, STATE, Option, lazily, path
-from rport.remote import PORT_MAX, is_port
 
 ABOUT = "Let rport clients in and listen for their visitors."
 

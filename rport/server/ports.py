@@ -4,7 +4,7 @@ import errno
 import socket
 from typing import Any
 
-from rport.remote import host_port, listen_address
+from rport.hosts import host_port, listen_address
 from rport.server.errors import PortUnavailable
 
 BACKLOG = 1024  # visitors that wait for accept; the kernel caps it at somaxconn

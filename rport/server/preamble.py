@@ -7,7 +7,7 @@ import ipaddress
 import struct
 from typing import NamedTuple
 
-from rport.remote import is_port
+from rport.hosts import is_port
 from rport.server.networks import Peer, plain
 
 V1_MAX = 107  # octets with the line's end; section 2.1

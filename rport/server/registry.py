@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from rport.remote import Remote, overlap
+from rport.hosts import overlap
+from rport.remote import Remote
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from rport._pump import Listener, Pump
 from rport.channel import Channel
 from rport.errors import ProtocolError, Refused
 from rport.handshake import HandshakeResult
-from rport.remote import CAPS, Remote, host_port
+from rport.hosts import host_port
+from rport.remote import CAPS, Remote
 from rport.server import ports, registry
 from rport.server.admission import Attempt, Grant, LoginFailed
 from rport.server.errors import NotAllowed, PortUnavailable, TunnelExists

@@ -168,6 +168,7 @@ OPTIONS = [
     (["--allow", "db.internal"], ["rport: --allow: 'db.internal'", "HOST:PORT, HOST:*"]),
     (["--allow", "db.internal:0"], ["rport: --allow: 'db.internal:0'", "HOST:PORT, HOST:*"]),
     (["--allow", "10.0.0.1/8"], ["rport: --allow: '10.0.0.1/8'", "a network such as 10.0.0.0/8"]),
+    (["--tls-server-name", "a.example:443"], ["--tls-server-name: 'a.example:443'", "give a host name"]),
     (["--fingerprnt", "x"], ["unknown option --fingerprnt", "did you mean --fingerprint?"]),
     (["-keep-alive=5s"], ["unknown option -keep-alive", "did you mean --keepalive?"]),
     ([f"--auht=user:{SECRET}"], ["unknown option --auht", "did you mean --auth?"]),
