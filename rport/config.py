@@ -114,7 +114,7 @@ class File:
         self._text = text
         try:
             self._data = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
+        except (ValueError, RecursionError) as error:  # numbers of thousands of digits; thousands of brackets
             raise UsageError(f"{path}: this is no TOML: {error}") from None
         self.problems = [*self._misfits(table)]
         if readable_by_all:
@@ -183,7 +183,7 @@ def _fits(option: Option, value: object) -> bool:
 
 
 def _is_plain(value: object) -> bool:
-    return isinstance(value, str | int)  # of which bool is one
+    return isinstance(value, str) or (isinstance(value, int) and abs(value) < 1 << 63)  # as TOML has them; or bool
 
 
 def _plain(value: str | int) -> str:

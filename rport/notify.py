@@ -101,6 +101,6 @@ def _watchdog_interval(environ: MutableMapping[str, str]) -> float:
     usec, pid = environ.pop("WATCHDOG_USEC", ""), environ.pop("WATCHDOG_PID", "")
     if pid and pid != str(os.getpid()):
         return 0.0
-    with contextlib.suppress(ValueError):
+    with contextlib.suppress(ValueError, OverflowError):
         return max(int(usec), 0) / 2e6
     return 0.0

@@ -16,7 +16,7 @@ def test_nothing_for_this_process() -> None:
     assert inherited({"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "0"}) == []
 
 
-@pytest.mark.parametrize("count", ["", "x", "-1"])
+@pytest.mark.parametrize("count", ["", "x", "-1", "9" * 5000])
 def test_no_number(count: str) -> None:
     with pytest.raises(UsageError, match=r"^LISTEN_FDS='.*': not a number"):
         inherited({"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": count})

@@ -62,6 +62,7 @@ def test_no_file_and_an_empty_one() -> None:
 
 BROKEN = [
     ("[[key", "this is no TOML"),
+    ("x = " + "9" * 5000, "this is no TOML"),
     ("x = 1", "'x' is unknown here"),
     ("[key]\nname = 'a'", "in two brackets"),
     ("key = [1]", "in two brackets"),

@@ -106,6 +106,7 @@ def test_a_list_replaces_the_lists_behind_it() -> None:
         ('tag = ["a", [1]]', 'f.toml:1: tag: a list such as ["..."] is expected here'),
         ('# size\n\nsize = "x"', "f.toml:3: size: 'x' is no number"),
         ("size = true", "f.toml:1: size: 'true' is no number"),
+        (f"size = 0x{'f' * 5000}", "f.toml:1: size: a text or a number is expected here"),
     ],
 )
 def test_problems_of_a_file(toml: str, text: str) -> None:
@@ -114,6 +115,8 @@ def test_problems_of_a_file(toml: str, text: str) -> None:
 
 def test_no_toml() -> None:
     assert problem(toml="size = \n").startswith("f.toml: this is no TOML: Invalid value (at line 1, column")
+    for toml in (f"size = {'9' * 5000}", f"size = {'[' * 20000}", f"size = {'{a=' * 20000}"):
+        assert problem(toml=toml).startswith("f.toml: this is no TOML: ")
 
 
 def test_a_problem_names_its_place() -> None:

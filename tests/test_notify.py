@@ -66,6 +66,7 @@ def test_a_change_to_the_same_is_none(manager: Manager) -> None:
         {"WATCHDOG_USEC": "0"},
         {"WATCHDOG_USEC": "x"},
         {"WATCHDOG_USEC": "-5"},
+        {"WATCHDOG_USEC": "9" * 4000},
         {"WATCHDOG_USEC": "9", "WATCHDOG_PID": "1"},
     ],
 )

@@ -20,8 +20,8 @@ def inherited(environ: MutableMapping[str, str] = os.environ) -> list[socket.soc
     pid, count, names = (environ.pop(f"LISTEN_{name}", "") for name in ("PID", "FDS", "FDNAMES"))
     if pid != str(os.getpid()):  # for somebody else, who passed on the environment
         return []
-    if not count.isdecimal():
-        raise UsageError(f"LISTEN_FDS={count!r}: not a number")
+    if not count.isdecimal() or len(count) > 9:
+        raise UsageError(f"LISTEN_FDS={count[:40]!r}: not a number of descriptors")
     titles = names.split(":")
     return [_adopt(FIRST + i, titles[i] if i < len(titles) else "") for i in range(int(count))]
 

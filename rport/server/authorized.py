@@ -71,7 +71,7 @@ def parse_keys(text: str, path: str) -> AuthorizedKeys:
     where = f"authorized-keys file {path}"
     try:
         data = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{where}: this is no TOML: {error}") from None
     for name in data:
         if name != "key":
