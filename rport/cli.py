@@ -96,6 +96,18 @@ def complain(prog: str, error: RportError) -> int:
     return error.exit_code
 
 
+def printing(prog: str, command: Callable[[], int]) -> int:
+    """The exit code of a command that prints. The output may go to a full disk, or to a pipe that nobody reads."""
+    try:
+        code = command()
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return code
+    except OSError as error:
+        sys.stdout = None  # type: ignore[assignment]  # or Python's end tries once more
+        return complain(prog, UsageError(f"the output cannot be written: {error.strerror}"))
+
+
 def default_state_dir() -> str:
     """Where keys and known servers are kept unless --state-dir says otherwise; not made here.
 

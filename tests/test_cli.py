@@ -113,6 +113,31 @@ sys.exit(min(ends) if signal.getsignal(signal.SIGINT) is signal.SIG_DFL else 99)
     assert 2 < ended.returncode < 99
 
 
+def test_closed_streams_where_there_is_no_dev_null() -> None:
+    code = """
+import os, sys
+from rport.signals import begin
+os.devnull = "/nowhere"
+begin()
+sys.exit(min(os.pipe()))
+"""
+    ended = subprocess.run(["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", sys.executable, "-c", code])
+    assert ended.returncode == 3
+
+
+@pytest.mark.parametrize("module", ["rport.client", "rport.server"])
+@pytest.mark.parametrize("unbuffered", ["1", ""])
+def test_output_that_cannot_be_written(module: str, unbuffered: str) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", module, "config", "example"],
+            stdout=full, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+        )  # fmt: skip
+    prog = "rportd" if module.endswith("server") else "rport"
+    assert done.stderr == f"{prog}: the output cannot be written: No space left on device\n"
+    assert done.returncode == 1
+
+
 def test_a_bug_is_not_taken_for_a_mistake_of_the_user_s() -> None:
     code = """
 import sys

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rport import __version__
-from rport.cli import complain, run
+from rport.cli import complain, printing, run
 from rport.client.options import TABLE
 from rport.errors import UsageError
 
@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv and argv[0] in ("config", "key", "service"):
         from rport.client import commands  # here: a client that serves need not carry them
 
-        return commands.run(argv)
+        return printing("rport", lambda: commands.run(argv))
     words = TABLE.parser(__version__).parse(argv)
     from rport.privileges import check_root  # here, so that --help answers at once
 

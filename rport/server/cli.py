@@ -14,7 +14,7 @@ from typing import Any
 import uvicorn
 
 from rport import __version__, keys, logs
-from rport.cli import complain, run
+from rport.cli import complain, printing, run
 from rport.config import reload
 from rport.errors import UsageError
 from rport.hosts import host_port
@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code."""
     argv = sys.argv[1:] if argv is None else argv
     if argv and argv[0] in commands.NAMES:
-        return commands.run(argv)
+        return printing("rportd", lambda: commands.run(argv))
     words = TABLE.parser(__version__).parse(argv)
     try:
         settings = _load(words)
