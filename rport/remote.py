@@ -13,6 +13,7 @@ from rport.errors import ProtocolError, UsageError
 from rport.hosts import PORT_MAX, clean_host, host_port, is_port, overlap
 
 ANY_HOST = "0.0.0.0"  # listens everywhere; as a target it means the client's own loopback
+_DIALLED = {ANY_HOST: "127.0.0.1", "::": "::1"}
 UNIX = "unix:"  # in the place of a target's host, before the path of a socket on the client's machine
 UNIX_PATH_MAX = 107  # octets: sun_path of unix(7) but for its NUL; other systems than Linux take 103
 PROXY_VERSIONS = ("v1", "v2")  # of the PROXY protocol, as HAProxy's proxy-protocol.txt describes it
@@ -114,9 +115,14 @@ class Remote:
         return host_port(self.lhost, self.lport)
 
     @property
+    def dialled(self) -> str:
+        """The host that the client dials: the wildcard addresses mean its own loopback."""
+        return _DIALLED.get(self.rhost, self.rhost)
+
+    @property
     def target(self) -> str:
         """What the client dials, as it is written."""
-        return target_name(self.rhost, self.rport)
+        return target_name(self.dialled, self.rport)
 
     def __str__(self) -> str:
         return f"{self.listen} => {self.target}" + (f"?proxy={self.proxy}" if self.proxy else "")

@@ -203,7 +203,7 @@ def test_a_server_that_would_leave_the_header_out_is_complained_about(caplog: py
         peer.send(control(type="welcome", version="test", session="00" * 32))
         assert declared(await settle(peer)) == []
         assert [(line.levelname, line.getMessage()) for line in caplog.records] == [
-            ("ERROR", "Tunnel 0.0.0.0:4 => 0.0.0.0:22?proxy=v1: there is none, this server is too old; update rportd")
+            ("ERROR", "Tunnel 0.0.0.0:4 => 127.0.0.1:22?proxy=v1: there is none, this server is too old; update rportd")
         ]
 
     run(body, "4:22?proxy=v1")

@@ -37,10 +37,10 @@ def test_tunnels_and_what_they_are_at() -> None:
     status.down(2, Remote.parse("80:80"), "port 80 needs rights")
     status.up(-5, Remote.parse("[::1]:7:[::1]:8"), offered=True)
     assert texts(status)[-4:] == [
-        "tunnels      tunnel.example.com:2222 => 0.0.0.0:22  up",
-        "             127.0.0.1, any port     => db:5432     asked for",
-        "             tunnel.example.com:80   => 0.0.0.0:80  port 80 needs rights",
-        "             [::1]:7                 => [::1]:8     up, asked for by the server",
+        "tunnels      tunnel.example.com:2222 => 127.0.0.1:22  up",
+        "             127.0.0.1, any port     => db:5432       asked for",
+        "             tunnel.example.com:80   => 127.0.0.1:80  port 80 needs rights",
+        "             [::1]:7                 => [::1]:8       up, asked for by the server",
     ]
     status.drop(-5)
     assert len(texts(status)) == 7

@@ -1,6 +1,6 @@
 import pytest
 
-from rport.client.policy import Rule, dialled_host, refusal
+from rport.client.policy import Rule, refusal
 from rport.errors import UsageError
 from rport.remote import Remote
 
@@ -53,12 +53,12 @@ def test_sockets(rule: str, allowed: bool) -> None:
 )
 def test_one_address_has_one_spelling(rule: str, host: str) -> None:
     remote = Remote.parse(f"1:{host}:80")
-    assert refusal([Rule.parse(rule)], dialled_host(remote), remote.rport) is None
+    assert refusal([Rule.parse(rule)], remote.dialled, remote.rport) is None
 
 
 @pytest.mark.parametrize(("host", "dialled"), [("[::]", "::1"), ("[0:0::0]", "::1"), ("[::ffff:0:0]", "127.0.0.1")])
 def test_the_wildcard_address_is_this_machine(host: str, dialled: str) -> None:
-    assert dialled_host(Remote.parse(f"1:{host}:80")) == dialled
+    assert Remote.parse(f"1:{host}:80").dialled == dialled
     assert refusal([], dialled, 80) is None
 
 

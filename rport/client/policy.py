@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from rport.errors import UsageError
 from rport.hosts import clean_host, is_port
-from rport.remote import UNIX, Remote, clean_path, target_name
+from rport.remote import UNIX, clean_path, target_name
 
 
 @dataclass(frozen=True)
@@ -65,11 +65,6 @@ def _plain(host: str) -> str:
         return ipaddress.ip_address(host).compressed
     except ValueError:
         return host.lower().rstrip(".")
-
-
-def dialled_host(remote: Remote) -> str:
-    """Where a target really is: the wildcard addresses mean this machine's own loopback."""
-    return {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(remote.rhost, remote.rhost)
 
 
 def is_local(host: str) -> bool:

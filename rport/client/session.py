@@ -11,7 +11,7 @@ from typing import Any
 from rport import __version__, control
 from rport._pump import Conn, Pump, Target
 from rport.client.dial import Dialled
-from rport.client.policy import dialled_host, is_local, refusal
+from rport.client.policy import is_local, refusal
 from rport.client.resolve import Resolver
 from rport.client.settings import Settings
 from rport.client.status import Status
@@ -152,8 +152,8 @@ class ClientSession(Session):
         number = control.get_int(message, "id", 1, TUNNEL_MAX)
         self._drop(self._declared.get(ref, number))  # a remote has one tunnel, however often the server says so
         self._declared[ref] = number
-        self._serve(number, dialled_host(remote), remote.rport)
-        there = replace(remote, lport=port, rhost=dialled_host(remote))
+        self._serve(number, remote.dialled, remote.rport)
+        there = replace(remote, lport=port)
         self.status.up(ref, there)
         log_state.info("Tunnel %s", there, extra=self.tags(tunnel=there))
 
@@ -174,8 +174,7 @@ class ClientSession(Session):
         """A tunnel that somebody asked for at the server: this client's own rules decide."""
         number = control.get_int(message, "id", 1, TUNNEL_MAX)
         remote = Remote.from_wire(message.get("remote"))
-        host = dialled_host(remote)
-        reason = refusal(self.settings.allow, host, remote.rport)
+        reason = refusal(self.settings.allow, remote.dialled, remote.rport)
         if reason is None and len(self._offered | {number}) > OFFERS_MAX:
             reason = f"this client has taken {OFFERS_MAX} offers already"
         answer: dict[str, object] = {"type": "answer", "id": number}
@@ -185,11 +184,10 @@ class ClientSession(Session):
             answer["error"] = reason
         else:
             self._offered.add(number)
-            self._serve(number, host, remote.rport)
-            there = replace(remote, rhost=host)
-            self.status.up(-number, there, offered=True)
-            about = self.tags(limit="the server", tunnel=there)
-            log_state.info("Tunnel %s (asked for by the server)", there, extra=about)
+            self._serve(number, remote.dialled, remote.rport)
+            self.status.up(-number, remote, offered=True)
+            about = self.tags(limit="the server", tunnel=remote)
+            log_state.info("Tunnel %s (asked for by the server)", remote, extra=about)
         self.send(answer)
 
     def _serve(self, number: int, host: str, port: int) -> None:

@@ -244,3 +244,13 @@ def test_a_client_that_does_not_know_it_is_not_asked(keep: Keep, tmp_path: Path)
         for query in ("remote=unix:/run/x.sock", "remote=22&proxy=v1"):
             status, answer = server.api(f"{tunnels}&{query}", "PUT")
             assert (status, answer["error"]) == (403, "this client is too old for it; update rport there")
+
+
+def test_a_tunnel_has_one_name_in_both_logs_and_whether_it_is_up_or_not(keep: Keep, tmp_path: Path) -> None:
+    server = keep(Server(tmp_path / "server"))
+    client = keep(Client(server, "0:22", f"{server.port}:23", state=tmp_path / "client"))
+    port, refused = client.tunnel_port(), rf"unnel 0\.0\.0\.0:{server.port} => 127\.0\.0\.1:23: port"
+    client.wait_for(rf"INFO Tunnel 0\.0\.0\.0:{port} => 127\.0\.0\.1:22\b")
+    server.wait_for(rf"0\.0\.0\.0:{port} => 127\.0\.0\.1:22 Listening")
+    client.wait_for(refused)
+    server.wait_for(refused)
