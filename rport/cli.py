@@ -104,7 +104,7 @@ def printing(prog: str, command: Callable[[], int]) -> int:
             sys.stdout.flush()
         return code
     except OSError as error:
-        sys.stdout = None  # type: ignore[assignment]  # or Python's end tries once more
+        sys.stdout = None  # or Python's end tries once more
         return complain(prog, UsageError(f"the output cannot be written: {error.strerror}"))
 
 
