@@ -87,8 +87,7 @@ def test_login(keep: Keep, tmp_path: Path) -> None:
     nobody = keep(Client(server, state=tmp_path, wait=False))
     assert nobody.exit_code() == 5
     stubborn = keep(Client(server, "--max-retry-count", "2", state=tmp_path, wait=False, env={"AUTH": "you:other"}))
-    assert stubborn.exit_code() == 5, "it was told to wait, but why it must go has not changed"
-    assert "too soon" in stubborn.log
+    assert stubborn.exit_code() == 5, "it may have been told to wait, but why it must go has not changed"
     assert "cret" not in server.log
 
 
