@@ -4,7 +4,6 @@ import ipaddress
 import re
 
 HOST_MAX = 253  # characters of a domain name, RFC 1035 section 2.3.4
-LABEL_MAX = 63  # of each of its parts
 PORT_MAX = 65535
 
 _NUMBER = re.compile(r"-?[0-9]+")
@@ -33,12 +32,9 @@ def read_host(ipv6: str | None, name: str) -> str:
             raise ValueError(f"{ipv6!r} is no IPv6 address")
         return clean_host(ipv6)
     try:
-        host = clean_host(name if name.isascii() else name.encode("idna").decode())
+        return clean_host(name if name.isascii() else name.encode("idna").decode())
     except UnicodeError:
         raise ValueError(f"{name!r} is no host") from None
-    if not all(0 < len(label) <= LABEL_MAX for label in host.removesuffix(".").split(".")):
-        raise ValueError(f"{name!r} is no host")  # and asking for its address would fail in unforeseen ways
-    return host
 
 
 def is_port(text: str, lowest: int = 1) -> bool:

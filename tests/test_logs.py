@@ -1,6 +1,5 @@
 import json
 import logging
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ from rport.errors import UsageError
 from rport.logs import Handler, JsonFormatter, LineFormatter
 from rport.sinks import Sink
 from rport.text import escape
+from tests.support.descriptors import open_descriptors
 
 log = logging.getLogger("rport")
 
@@ -146,7 +146,7 @@ def test_a_line_that_cannot_be_made_harms_nobody(capfd: pytest.CaptureFixture[st
 
 
 def test_a_log_moves_to_another_file_and_back(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
     for name in ("one", "two"):
         logs.start("info", "json", str(tmp_path / name))
         log.info(name)
@@ -157,7 +157,7 @@ def test_a_log_moves_to_another_file_and_back(tmp_path: Path, capfd: pytest.Capt
     logs.start("info", "text", None)
     log.info("back")
     assert capfd.readouterr().err.endswith(" INFO back\n")
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_descriptors() <= before
 
 
 def test_lines_by_one_source_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from rport.client.proxy import Proxy, parse_proxy
 from rport.client.resolve import AddrInfo, Resolver
 from rport.client.through import reach_through
 from rport.errors import ConnectError, UsageError
+from tests.support.descriptors import open_descriptors
 from tests.support.neighbours import black_hole, certificate, free_port
 from tests.support.programs import Target, closing_all, echo, read_all, until
 
@@ -40,14 +41,10 @@ def warm() -> None:
 @pytest.fixture
 def keep(warm: None) -> Iterator[Keep]:
     """No descriptor is left behind, neither here nor there."""
-    before = descriptors()
+    before = open_descriptors()
     with closing_all() as keep_:
         yield keep_
-    until(lambda: descriptors() == before, "everything is closed")
-
-
-def descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
+    until(lambda: open_descriptors() <= before, "everything is closed")
 
 
 @pytest.fixture(params=LOOPS, ids=["asyncio", "uvloop"])

@@ -40,6 +40,7 @@ def parse_backend(text: str) -> Backend:
     try:
         number = _PORTS[scheme] if port is None else read_port(port)
         host = read_host(ipv6, name)
+        host.encode("idna")  # as asyncio does when it connects: it must not fail then
     except ValueError as error:
         raise UsageError(f"{text[:80]!r}: {error}") from None
     return Backend(scheme == "https", host, number, (prefix or "").rstrip("/"))
