@@ -416,6 +416,40 @@ def test_an_answer_reaches_a_client_that_still_sends(house: House) -> None:
         assert read_all(sock) == b"no"
 
 
+def test_tiny_chunks_are_put_together(house: House) -> None:
+    """Else each would have its own turn, and all of them would hold up everybody."""
+    with front(house, once(CHUNKED + b"1\r\na\r\n" * 10000 + b"0\r\n\r\n")) as (door, _):
+        body = exchange(door, LAST).partition(b"\r\n\r\n")[2]
+        assert body.count(b"a") == 10000
+        assert body.count(b"\r\n") < 100
+
+
+@pytest.mark.parametrize("between", [b"", GET])
+def test_a_broken_body_behind_a_running_answer_is_not_answered_within_it(
+    house: House, between: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "rport")
+    go_on = threading.Event()
+
+    def serve(sock: socket.socket) -> None:
+        read_request(sock)
+        sock.sendall(OK[:-1])
+        assert go_on.wait(20)
+        sock.sendall(OK[-1:])
+        always(OK)(sock)
+
+    with front(house, serve) as (door, _), door.connect() as sock:
+        sock.sendall(GET)
+        assert read_head(sock).startswith(b"HTTP/1.1 200 ")
+        sock.sendall(between + GET.replace(b"\r\n\r\n", b"\r\nTransfer-Encoding: chunked\r\n\r\n") + b"zz\r\n")
+        until(lambda: "refused" in caplog.text, "it is refused")
+        go_on.set()
+        answer = read_all(sock)
+        assert answer.startswith(b"ok")
+        assert answer.count(b"HTTP/1.1 200 ") == (1 if between else 0)
+        assert b" 400 " not in answer
+
+
 def test_an_answer_may_come_before_the_body(house: House) -> None:
     with front(house, once(OK)) as (door, _):
         assert exchange(door, GET.replace(b"\r\n\r\n", b"\r\nContent-Length: 5\r\n\r\nhe")).endswith(b"ok")

@@ -96,6 +96,7 @@ class RportHttp(HttpToolsProtocol):
         self._taken = False
         self._tunnel = False  # this request wants to become one
         self._early = b""  # behind an upgrade that goes to the backend
+        self._running: Any = None  # uvicorn's record of the request that is answered now, or was last
         self._relaying: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._counted = ""  # the address that this connection counts for at the gate
@@ -325,6 +326,7 @@ class RportHttp(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         """uvicorn's turn to begin with a request, the earlier ones on this connection being answered."""
+        self._running = cycle
         found = cycle.scope.get("extensions", {}).get(_PASSAGE)
         if found is None:
             super()._start_asgi_task(cycle, app)
@@ -362,6 +364,9 @@ class RportHttp(HttpToolsProtocol):
         self._deaf = True
         self._stop_timer()
         self.log_refusal(refusal.text)
+        if self.pipeline and self.cycle.more_body:  # it waits behind others, and what is written now would be in theirs
+            self.pipeline.popleft()
+            self.cycle = self.pipeline[0][0] if self.pipeline else self._running
         if self._pending() and not self.cycle.more_body:
             self.cycle.keep_alive = False
             return

@@ -158,9 +158,9 @@ class Upstream:
             if not data:
                 break
             self._feed(data)
-            for part in message.parts:
-                yield part
-            message.parts.clear()
+            if message.parts:
+                yield b"".join(message.parts)  # of thousands of tiny chunks, each would take its time by itself
+                message.parts.clear()
 
     def _feed(self, data: bytes) -> None:
         assert self._parser is not None
