@@ -15,7 +15,10 @@ cdef class TlsLink(Link):
     cdef size_t owed            # plaintext that `wire` stands for: reported as sent when all of it is
     cdef str trouble            # what broke TLS
     cdef bint ended             # nothing more comes
+    cdef bint unread            # the descriptor may have more
+    cdef size_t barren          # octets of ciphertext since the last that gave data
 
+    cdef Py_ssize_t take(self, uint8_t *p, size_t size) except -1
     cdef Py_ssize_t decrypt(self, uint8_t *p, size_t size) except -1
     cdef bint refill(self, uint8_t *wire, size_t size) except -1
     cdef bint flush(self) noexcept

@@ -14,6 +14,7 @@ from rport.errors import LinkLost, UsageError
 
 ALPN = ["http/1.1"]  # what is spoken inside; a peer that likes HTTP/2 better must not choose it
 READ = 65536  # octets of plaintext at a time
+BARREN_MAX = 65536  # octets that may come without data: four of the largest records
 PEM_MAX = 1 << 24  # octets of a file; all the world's roots together are a quarter of a mebibyte
 
 Explain = Callable[[ssl.SSLError], str]
@@ -32,8 +33,10 @@ class Tls:
         self.ready = False  # the handshake is done
         self.ended = False  # the peer said that no more comes
         self._explain = explain
+        self._barren = 0  # octets that came since the last that gave data
 
     def feed(self, wire: bytes) -> None:
+        self._barren += len(wire)
         self.incoming.write(wire)
 
     def drain(self) -> bytes:
@@ -49,6 +52,7 @@ class Tls:
         except ssl.SSLError as error:
             raise TlsFailed(self._explain(error)) from None
         self.ready = True
+        self._barren = 0
         return True
 
     def read(self, size: int = READ) -> bytes:
@@ -56,10 +60,13 @@ class Tls:
         try:
             data = self.object.read(size)
         except ssl.SSLWantReadError:
+            if self._barren > BARREN_MAX:  # a change of keys costs a thousand times what its octets would as data
+                raise TlsFailed("TLS broke: the peer keeps this end busy with changes of keys") from None
             return b""
         except ssl.SSLError as error:
             raise TlsFailed(self._explain(error)) from None
         self.ended = not data
+        self._barren = 0
         return data
 
     def write(self, data: bytes) -> None:

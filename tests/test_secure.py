@@ -22,7 +22,7 @@ from tests import test_front
 from tests.support import door as doors
 from tests.support.certificates import Authority
 from tests.support.door import Between, Door, open_door, read_head
-from tests.support.encrypted import EncryptedSocket
+from tests.support.encrypted import EncryptedSocket, key_updates
 from tests.support.programs import read_all
 from tests.test_front import *  # noqa: F403  # all of it once more, over what the fixture below puts between
 from tests.test_front import LINE, PLAIN, TRUSTING, app, request, until
@@ -208,6 +208,16 @@ def test_an_octet_of_garbage_ends_a_kept_connection(door: Door) -> None:
         with pytest.raises(LinkLost, match="ALERT_BAD_RECORD_MAC"):
             while sock.recv(4096):
                 pass
+
+
+def test_a_client_that_changes_its_keys_and_nothing_else_is_cut_off(door: Door) -> None:
+    with door.connect() as sock:
+        sock.sendall(PLAIN[:-2])
+        with contextlib.suppress(ConnectionError):
+            sock.raw.sendall(key_updates(sock.tls, 4000))
+            while sock.raw.recv(4096):
+                pass
+    until(lambda: door.gate.inside == 0)
 
 
 def test_it_says_that_it_ends(door: Door) -> None:

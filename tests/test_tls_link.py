@@ -1,5 +1,7 @@
 """A Link over TLS: all that holds for one over a bare socket, and what TLS can do to it besides."""
 
+import asyncio
+import contextlib
 import socket
 import ssl
 import time
@@ -15,7 +17,7 @@ from rport.errors import LinkLost
 from rport.tls import Tls, client_context, server_context
 from tests.support import wire
 from tests.support.certificates import Authority
-from tests.support.encrypted import EncryptedSocket
+from tests.support.encrypted import EncryptedSocket, key_updates
 from tests.support.wire import (
     CONTROL,
     PING,
@@ -174,6 +176,70 @@ def test_what_came_with_the_handshake_needs_no_further_event(contexts: Contexts)
         link.admit_peer()
         link.start()
         assert await ask(peer.receive) == (0, PONG, bytes(8))
+        peer.close()
+
+    run(body)
+
+
+def test_keys_may_change_now_and_then() -> None:
+    async def body(pump: Pump) -> None:
+        _, watcher, peer = link_with_peer(pump, client=False)
+        for number in range(4):
+            peer.sock.raw.sendall(key_updates(peer.sock.tls, 100, asking=True))
+            peer.send(frame(0, CONTROL, bytes([number]) * 60000))
+            assert await settle(peer) == []
+        assert [(data[0], len(data)) for data in watcher.controls] == [(number, 60000) for number in range(4)]
+        peer.close()
+
+    run(body)
+
+
+def test_a_peer_that_changes_its_keys_and_nothing_else_is_cut_off() -> None:
+    async def body(pump: Pump) -> None:
+        _, watcher, peer = link_with_peer(pump, client=False)
+        flood = key_updates(peer.sock.tls, 4000)
+        with contextlib.suppress(ConnectionError):
+            await ask(lambda: peer.sock.raw.sendall(flood))
+        await watcher.ended.wait()
+        assert str(watcher.error) == "TLS broke: the peer keeps this end busy with changes of keys"
+        peer.close()
+
+    run(body)
+
+
+def test_replies_of_tls_that_wait_to_be_sent_are_bounded() -> None:
+    async def body(pump: Pump) -> None:
+        _, watcher, peer = link_with_peer(pump, client=False)
+        with contextlib.suppress(ConnectionError):
+            for _ in range(200):  # of 27 octets each
+                peer.sock.raw.sendall(key_updates(peer.sock.tls, 1, asking=True))
+                peer.send(frame(0, CONTROL, b"to be taken, and not answered"))
+                await asyncio.sleep(0)
+        await watcher.ended.wait()
+        assert str(watcher.error) == "TLS broke: the peer keeps this end busy with changes of keys"
+        peer.close()
+
+    run(body)
+
+
+def test_others_get_their_turn_between_changes_of_keys() -> None:
+    """However many come: data between them, so that it goes on."""
+
+    async def body(pump: Pump) -> None:
+        _, watcher, peer = link_with_peer(pump, client=False)
+        turns: list[int] = []
+        watcher.on_control = lambda data: turns.append(turn)  # type: ignore[method-assign]
+        flood = b"".join(
+            key_updates(peer.sock.tls, 2000) + peer.sock.encrypted(peer.record(frame(0, CONTROL, b"x")))
+            for _ in range(20)
+        )
+        sending = asyncio.ensure_future(ask(lambda: peer.sock.raw.sendall(flood)))
+        turn = 0
+        while len(turns) < 20:
+            turn += 1
+            await asyncio.sleep(0)
+        assert len(set(turns)) > 1
+        await sending
         peer.close()
 
     run(body)

@@ -11,7 +11,7 @@ from typing import Any
 
 from rport.server.certificates import Certificates
 from rport.server.upgrade import Refusal, answer
-from rport.tls import Tls, TlsFailed, words
+from rport.tls import READ, Tls, TlsFailed, words
 
 HANDSHAKE = 0x16  # how a TLS connection begins
 PART = 262144  # octets that are encrypted at a time: the memory for the most is kept
@@ -70,10 +70,11 @@ class TlsLayer(asyncio.Protocol):
             if data[0] != HANDSHAKE:
                 self._refuse_plain(data)
                 return
-        self.tls.feed(data)
         try:
-            if self.tls.ready or self.tls.shake_hands():
-                self.deliver()
+            for start in range(0, len(data), READ):
+                self.tls.feed(data[start : start + READ])
+                if self.tls.ready or self.tls.shake_hands():
+                    self.deliver()
         except TlsFailed as error:
             self._fail(error)
         self.flush()

@@ -1,7 +1,10 @@
 """A blocking socket over TLS of which a test sees the ciphertext, too."""
 
+import ctypes
 import socket
 from typing import Any
+
+import pytest
 
 from rport.tls import Tls
 
@@ -53,3 +56,19 @@ class EncryptedSocket:
                     break
                 self.tls.feed(octets)
         return data
+
+
+def key_updates(tls: Tls, count: int, *, asking: bool = False) -> bytes:
+    """As many changes of keys (RFC 8446, section 4.6.3), not sent; `asking` the peer for a change of its own each.
+
+    Python does not offer it, so its object's `SSL *` goes to the library that Python itself has loaded.
+    """
+    try:
+        libssl = ctypes.CDLL("libssl.so.3")
+    except OSError:
+        pytest.skip("there is no libssl.so.3")
+    connection = ctypes.c_void_p.from_address(id(tls.object._sslobj) + 3 * ctypes.sizeof(ctypes.c_void_p))  # type: ignore[attr-defined]
+    for _ in range(count):
+        assert libssl.SSL_key_update(connection, int(asking)) == 1
+        assert libssl.SSL_do_handshake(connection) == 1
+    return tls.drain()
