@@ -16,10 +16,10 @@ _OPTION = re.compile(r"--?[A-Za-z][\w-]*")  # of `--auth:me:secret` no more than
 
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):
-    """Shows `--name`; that `-name` does the same need not be said for each."""
+    """Shows `--name` and `-n`; that `-name` and `--n` do the same need not be said for each."""
 
     def _format_action_invocation(self, action: argparse.Action) -> str:
-        names = [name for name in action.option_strings if f"-{name}" not in action.option_strings]
+        names = [name for name in action.option_strings if name.startswith("--") == (len(name.lstrip("-")) > 1)]
         if not names:
             return super()._format_action_invocation(action)
         value = f" {action.metavar}" if action.nargs != 0 and action.metavar else ""
@@ -34,8 +34,9 @@ class Parser(argparse.ArgumentParser):
         self.option("help", "-h", action="help", help="show this and end")
 
     def option(self, name: str, *more: str, **options: Any) -> None:
-        """Add `--name`, also as `-name`."""
-        self.add_argument(f"--{name}", f"-{name}", *more, dest=name.replace("-", "_"), **options)
+        """Add `--name`, also as `-name`, and each `-n` of `more`, also as `--n`."""
+        spellings = (f"--{name}", f"-{name}", *more, *(f"-{short}" for short in more))
+        self.add_argument(*spellings, dest=name.replace("-", "_"), **options)
 
     def parse(self, argv: Sequence[str]) -> argparse.Namespace:
         """Options and positionals in any order."""
@@ -65,7 +66,7 @@ class Parser(argparse.ArgumentParser):
     def _suggestion(self, name: str) -> str:
         import difflib  # here: nothing else needs it
 
-        known = sorted(name for name in self._option_string_actions if name.startswith("--"))
+        known = sorted(name for name in self._option_string_actions if name.startswith("--") and len(name) > 3)
         word = name.lstrip("-")
         near = difflib.get_close_matches(f"--{word}", known, 1) if len(word) > 1 else []
         return f"did you mean {near[0]}?" if near else self._see_help()
@@ -75,6 +76,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         message = re.sub(r"^argument (--[\w-]+)\S*:", r"\1:", message)  # argparse lists every spelling of an option
+        if flag := re.match(r"(--[\w-]+): ignored\s", message):  # argparse's words for a value behind one
+            message = f"{flag[1]}: it takes no value"
         sys.exit(complain(self.prog, UsageError(message)))
 
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from rport.cli import Parser
 from rport.errors import UsageError
-from rport.options import Option, Text, described, parts, short, value_of
+from rport.options import Option, Text, described, parts, path, short, value_of
 from rport.text import escape
 
 S = TypeVar("S", bound=Any)  # settings: a NamedTuple whose fields are the options'
@@ -28,7 +28,7 @@ class Table:
     def __init__(self, prog: str, options: Sequence[Option], about: str, epilog: str) -> None:
         self.prog, self.about, self.epilog = prog, about, epilog
         self.options = (
-            Option("config", f"TOML file of options; else {self._shown_places()}; none = no file", "FILE", str,
+            Option("config", f"TOML file of options; else {self._shown_places()}; none = no file", "FILE", path,
                    in_file=False, hint="file"),
             *options,
         )  # fmt: skip
@@ -49,12 +49,12 @@ class Table:
 
     def find_file(self, words: argparse.Namespace, environ: Mapping[str, str]) -> "File | None":
         """The configuration file that was named, else the first that is in a default place. Raises UsageError."""
-        named = _given(self.options[0], words, environ, None)
-        if named:
-            return None if named[0].text == NO_FILE else File.load(named[0].text, self)
-        for path in self._places(environ):
-            if os.path.exists(path):
-                return File.load(path, self)
+        named = value_of(self.options[0], _given(self.options[0], words, environ, None))
+        if named is not None:
+            return None if named == NO_FILE else File.load(named, self)
+        for place in self._places(environ):
+            if os.path.exists(place):
+                return File.load(place, self)
         return None
 
     def _places(self, environ: Mapping[str, str]) -> list[str]:
@@ -267,7 +267,7 @@ def _sample(option: Option) -> str:
     if option.flag:
         return "true"
     text = option.default or option.metavar
-    value = text if text.isdecimal() else f'"{text}"'
+    value = text if text.lstrip("-").isdecimal() else f'"{text}"'
     return f"[{value}]" if option.many else value
 
 

@@ -64,6 +64,8 @@ def described(option: Option) -> str:
     notes = [f"default {option.default}"] if option.default is not None else []
     if option.many:
         notes.append("repeatable")
+    if option.secret and "@FILE" not in option.help:
+        notes.append("@FILE works")
     return f"{option.help} ({', '.join(notes)})" if notes else option.help
 
 
@@ -144,9 +146,9 @@ def one_of(*words: str) -> Callable[[str], str]:
 
 
 def path(text: str) -> str:
-    """A file's path, `~` for the home directory. Raises UsageError."""
+    """A path, `~` for the home directory. Raises UsageError."""
     if not text or "\0" in text:
-        raise UsageError("give a file's path")
+        raise UsageError("give a path")
     return os.path.expanduser(text)
 
 

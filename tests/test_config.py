@@ -203,6 +203,8 @@ def test_which_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert found() == ("etc/prog.toml" if place.startswith("etc") else "home/rport/prog.toml")
     assert found("--config", str(tmp_path / "named")) == "named"
     assert found("--config", "none") is None
+    with pytest.raises(UsageError, match=r"^--config: give a path$"):
+        found("--config", "")
     environ["RPORT_CONFIG"] = str(tmp_path / "named")
     assert found() == "named"
 
@@ -241,7 +243,7 @@ def test_values() -> None:
         one_of("a", "b")("c")
     assert path("~/x") == os.path.expanduser("~/x")
     for bad in ("", "a\0"):
-        with pytest.raises(UsageError, match="give a file's path"):
+        with pytest.raises(UsageError, match="give a path"):
             path(bad)
 
 

@@ -23,6 +23,7 @@ examples:
 
 other commands (each has a --help):
   rport config check FILE         say what is wrong in a configuration file
+  rport config example            show a file in which every option is explained
   rport key [FILE]                make a key pair for --identity
   rport service install           run at every start of the machine
 

@@ -16,6 +16,7 @@ examples:
 
 other commands (each has a --help):
   rportd config check FILE        say what is wrong in a configuration file
+  rportd config example           show a file in which every option is explained
   rportd hash-password            turn a password into what an authfile may hold instead
   rportd service install          run at every start of the machine
 

@@ -1,5 +1,6 @@
 """Configuration files, as both programs use them."""
 
+import re
 import signal
 import subprocess
 import sys
@@ -32,6 +33,7 @@ def test_the_example_is_a_sound_file(module: str, tmp_path: Path) -> None:
     file.write_text(check(module, "example")[1])
     assert check(module, "check", str(file)) == (0, f"{file}: no problems\n", [])
     file.write_text(file.read_text().replace("#keepalive", "keepalive").replace("#port", "port"))
+    assert not re.search(r'= "-?[0-9]+"', file.read_text()), "a number in quotes"
     assert check(module, "check", str(file)) == (0, f"{file}: no problems\n", [])
 
 
