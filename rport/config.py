@@ -223,8 +223,10 @@ def _of(settings: S, option: Option) -> object:
     return getattr(settings, option.field, None)
 
 
-def command(table: Table, build: Callable[[dict[str, Any]], object], argv: Sequence[str]) -> int:
-    """`PROG config ...`: the exit code, 1 when the file has problems; each is printed."""
+def command(
+    table: Table, build: Callable[[dict[str, Any]], S], readings: Sequence[Callable[[S], object]], argv: Sequence[str]
+) -> int:
+    """`PROG config ...`: the exit code, 1 when the file has problems; each is printed. The rest is as for check()."""
     p = Parser(
         prog=f"{table.prog} config",
         usage=f"{table.prog} config check FILE\n       {table.prog} config example",
@@ -240,11 +242,10 @@ def command(table: Table, build: Callable[[dict[str, Any]], object], argv: Seque
         return 0
     if words.verb != "check" or words.file is None:
         p.error(f"give `check FILE` or `example`; see {p.prog} --help")
-    return _check(table, words.file, build)
+    return _check(words.file, check(table, words.file, build, readings))
 
 
-def _check(table: Table, path: str, build: Callable[[dict[str, Any]], object]) -> int:
-    problems = check(table, path, build)
+def _check(path: str, problems: Sequence[str]) -> int:
     for problem in problems:
         print(escape(problem), file=sys.stderr)
     if not problems:
@@ -271,14 +272,26 @@ def _sample(option: Option) -> str:
     return f"[{value}]" if option.many else value
 
 
-def check(table: Table, path: str, build: Callable[[dict[str, Any]], object]) -> list[str]:
-    """Every problem of a configuration file, a line each. `build` makes settings of values and raises UsageError."""
+def check(
+    table: Table, path: str, build: Callable[[dict[str, Any]], S], readings: Sequence[Callable[[S], object]] = ()
+) -> list[str]:
+    """Every problem of a configuration file, a line each.
+
+    `build` makes settings of values; where that is possible, each of `readings` is given them, to look into files that
+    they name. All of them raise UsageError.
+    """
     nothing = argparse.Namespace()
     try:
         file = File.load(path, table)
         values, problems = table.resolve(nothing, {}, file, strict=False)
-        if not problems:
-            build(values)
+        if problems:
+            return problems
+        settings = build(values)
     except UsageError as error:
         return [str(error)]
+    for read in readings:
+        try:
+            read(settings)
+        except UsageError as error:
+            problems.append(str(error))
     return problems

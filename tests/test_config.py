@@ -141,6 +141,7 @@ def test_check_finds_every_problem(tmp_path: Path) -> None:
         raise UsageError("they do not go together")
 
     assert check(TABLE, str(file), picky) == ["they do not go together"]
+    assert check(TABLE, str(file), dict, [picky, dict, picky]) == ["they do not go together"] * 2
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,12 @@
 """What `rport` does besides serving: `config check`, `key`, `service`."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rport.config import command
+
+if TYPE_CHECKING:
+    from rport.client.settings import Settings
 
 
 def run(argv: Sequence[str]) -> int:
@@ -11,8 +14,9 @@ def run(argv: Sequence[str]) -> int:
     verb, *rest = argv
     if verb == "config":
         from rport.client.options import TABLE
+        from rport.client.settings import build
 
-        return command(TABLE, _inspect, rest)
+        return command(TABLE, build, (_read_identity, _read_certificates), rest)
     if verb == "key":
         from rport.client.identity import key_command
 
@@ -23,13 +27,14 @@ def run(argv: Sequence[str]) -> int:
     return main(TABLE, rest)
 
 
-def _inspect(values: dict[str, Any]) -> None:
-    """Whether a client could start with them; the files that they name are read. Raises UsageError."""
+def _read_identity(settings: "Settings") -> None:
     from rport import keys
-    from rport.client.settings import build
-    from rport.tls import client_context
 
-    settings = build(values)
     if settings.identity is not None:
         keys.load(settings.identity)
+
+
+def _read_certificates(settings: "Settings") -> None:
+    from rport.tls import client_context
+
     client_context(settings.tls_ca, settings.tls_cert, settings.tls_key, insecure=settings.tls_insecure)

@@ -1,7 +1,6 @@
 """What `rportd` does besides serving: `config check`, `hash-password`, `service`."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from rport.config import command
 from rport.server.options import TABLE
@@ -14,7 +13,12 @@ def run(argv: Sequence[str]) -> int:
     """Returns the exit code."""
     verb, *rest = argv
     if verb == "config":
-        return command(TABLE, _inspect, rest)
+        from rport.server.authorized import load_keys
+        from rport.server.certificates import Certificates
+        from rport.server.users import load_users
+
+        readings = (lambda s: load_users(s.auth, s.authfile), lambda s: load_keys(s.authorized_keys), Certificates)
+        return command(TABLE, build, readings, rest)
     if verb == "hash-password":
         from rport.server.hash_password import hash_password_command
 
@@ -22,13 +26,3 @@ def run(argv: Sequence[str]) -> int:
     from rport.install import main
 
     return main(TABLE, rest)
-
-
-def _inspect(values: dict[str, Any]) -> None:
-    """Whether the server could start with them; the files that they name are read. Raises UsageError."""
-    from rport.server.admission import Admission
-    from rport.server.certificates import Certificates
-
-    settings = build(values)
-    Admission(settings)
-    Certificates(settings)

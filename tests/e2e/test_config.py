@@ -84,6 +84,19 @@ def test_the_files_that_a_file_names_are_looked_into(module: str, key: str, text
     assert text in problems[0]
 
 
+def test_one_broken_file_does_not_hide_another(tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text(
+        "".join(f'{key} = "/nowhere/{key}"\n' for key in ("authfile", "authorized-keys", "tls-cert", "tls-key"))
+    )
+    code, _, problems = check("rport.server", "check", str(tmp_path / "c.toml"))
+    assert code == 1
+    assert [problem.rpartition("/nowhere/")[2] for problem in problems] == [
+        "authfile: No such file or directory",
+        "authorized-keys: No such file or directory",
+        "tls-cert cannot be read: No such file or directory",
+    ]
+
+
 @pytest.mark.parametrize(
     ("argv", "text"),
     [
