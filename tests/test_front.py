@@ -15,6 +15,7 @@ import pytest
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from rport.client.upgrade import UpgradeResponse, new_key, upgrade_request
+from rport.server import front
 from rport.server.front import PIPELINE_MAX, RportHttp
 from rport.server.gate import Gate
 from rport.server.rules import Rules
@@ -411,6 +412,18 @@ def test_a_slow_second_head_is_cut(loop: str, drip: bytes) -> None:
         receive(sock, 2)
         sock.sendall(drip)
         assert read_all(sock).startswith(b"HTTP/1.1 408 ")
+
+
+def test_where_there_are_many_none_stays_open(loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(front, "KEPT_MAX", 2)
+    with open_door(app, loop) as door, contextlib.ExitStack() as kept:
+        for _ in range(2):
+            sock = kept.enter_context(door.connect())
+            sock.sendall(PLAIN)
+            assert b"connection: close" not in read_head(sock)
+        with door.connect() as sock:
+            sock.sendall(PLAIN)
+            assert b"connection: close\r\n" in read_all(sock)
 
 
 def test_an_answered_request_ends_its_unread_body(door: Door) -> None:

@@ -41,6 +41,8 @@ OnArrival = Callable[[Arrival], None]
 
 PIPELINE_MAX = 16  # requests that wait for their turn on one connection; the client then has to send the rest again
 
+KEPT_MAX = 1024  # connections with which more stay open behind an answer: they count at no gate
+
 CROWDED = "too many connections are not logged in yet; try again in a moment"
 
 _PASSAGE = "rport.passage"  # of a request's scope
@@ -327,6 +329,7 @@ class RportHttp(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         """uvicorn's turn to begin with a request, the earlier ones on this connection being answered."""
         self._running = cycle
+        cycle.keep_alive = cycle.keep_alive and len(self.connections) <= KEPT_MAX
         found = cycle.scope.get("extensions", {}).get(_PASSAGE)
         if found is None:
             super()._start_asgi_task(cycle, app)

@@ -302,13 +302,14 @@ def test_a_backend_that_is_down_is_told_once_and_found_again(keep: Keep, tmp_pat
         answer = ask(server.port)
         assert answer.startswith(b"HTTP/1.1 502 Bad Gateway\r\n")
         assert str(port).encode() not in answer
+    server.wait_for("WARNING Backend")
     assert server.log.count("WARNING Backend") == 1
     listener = socket.create_server(("127.0.0.1", port))
     backend = keep(Target(lambda sock: sock.sendall(sock.recv(4096) and b"HTTP/1.1 200 OK\r\n\r\nup"), listener))
     assert b"200 OK" in ask(server.port)
     backend.close()
     assert ask(server.port).startswith(b"HTTP/1.1 502 ")
-    assert server.log.count("WARNING Backend") == 2
+    server.wait_for("WARNING Backend", count=2)
 
 
 def test_a_reload_changes_the_backend(keep: Keep, tmp_path: Path) -> None:
