@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
+from rport import files
 from rport.cli import Parser
 from rport.errors import UsageError
 from rport.options import Option, Text, described, parts, path, short, value_of
@@ -123,17 +124,8 @@ class File:
     @classmethod
     def load(cls, path: str, table: Table) -> "File":
         """Raises UsageError for a file that cannot be read."""
-        try:
-            with open(path, "rb") as file:
-                mode = os.fstat(file.fileno()).st_mode
-                data = file.read(CONFIG_MAX + 1)
-            if len(data) > CONFIG_MAX:
-                raise UsageError(f"configuration file {path}: longer than {CONFIG_MAX} bytes")
-            return cls(path, data.decode("utf-8-sig"), table, os.name == "posix" and bool(mode & 0o004))
-        except OSError as error:
-            raise UsageError(f"configuration file {path}: {error.strerror}") from None
-        except UnicodeDecodeError:
-            raise UsageError(f"configuration file {path}: not UTF-8") from None
+        text = files.read(path, CONFIG_MAX, "configuration file")
+        return cls(path, text, table, _readable_by_all(path))
 
     def texts(self, option: Option) -> list[Text] | None:
         """What stands there for an option; nothing for what is among the problems already."""
@@ -162,6 +154,13 @@ class File:
             if pattern.match(line):
                 return f"{self.path}:{number}: {key}"
         return f"{self.path}: {key}"
+
+
+def _readable_by_all(path: str) -> bool:
+    try:
+        return os.name == "posix" and bool(os.stat(path).st_mode & 0o004)
+    except OSError:  # it has just gone
+        return False
 
 
 def _unknown(key: str, value: object, table: Table) -> str:

@@ -148,7 +148,7 @@ def test_check_finds_every_problem(tmp_path: Path) -> None:
     ("data", "text"),
     [
         (None, "configuration file {}: No such file or directory"),
-        (b"\xff\xfe", "configuration file {}: not UTF-8"),
+        (b"\xff\xfe", "configuration file {}: not UTF-8, at byte 1"),
         (b"#" * ((1 << 20) + 1), "configuration file {}: longer than 1048576 bytes"),
     ],
 )

@@ -22,13 +22,12 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from rport.channel import Channel, TlsChannel
 from rport.server.caller import Caller
 from rport.server.gate import ADMISSION_TIMEOUT, Gate, tags
+from rport.server.refusal import Refusal
 from rport.server.relay import Relays
 from rport.server.rewrite import Passage, Request, pass_on
 from rport.server.rules import Rules
 from rport.server.upgrade import (
     Arrival,
-    Refusal,
-    answer,
     names_websocket,
     offers_tunnel,
     upgrade_response,
@@ -374,7 +373,7 @@ class RportHttp(HttpToolsProtocol):
             self.cycle.keep_alive = False
             return
         if not self._pending() or not self.cycle.response_started:
-            self.transport.write(answer(refusal))
+            self.transport.write(refusal.answer())
         self.transport.close()
 
 

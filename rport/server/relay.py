@@ -12,9 +12,9 @@ from collections.abc import Callable
 from typing import Any
 
 from rport.server.gate import Gate
+from rport.server.refusal import Refusal
 from rport.server.rewrite import Head, Passage, answer_head, interim_head
 from rport.server.splice import splice
-from rport.server.upgrade import Refusal, answer
 from rport.server.upstream import BackendError, BackendSlow, Upstream, Upstreams
 
 REQUESTS_MAX = 512  # at once, upgraded connections included; each takes two descriptors
@@ -255,7 +255,7 @@ class Relay:
             self._abort()
             return
         self._cycle.response_started, self._cycle.keep_alive = True, False
-        self._transport.write(answer(refusal))
+        self._transport.write(refusal.answer())
         self._finish()
 
     def _finish(self) -> None:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from rport.server.backend import Backend
 from rport.server.fields import Headers, elements, values
 from rport.server.networks import Peer
-from rport.server.upgrade import Refusal
+from rport.server.refusal import Refusal
 
 _HOP_BY_HOP = {
     b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade",

@@ -10,7 +10,7 @@ import ssl
 from typing import Any
 
 from rport.server.certificates import Certificates
-from rport.server.upgrade import Refusal, answer
+from rport.server.refusal import Refusal
 from rport.tls import READ, Tls, TlsFailed, words
 
 HANDSHAKE = 0x16  # how a TLS connection begins
@@ -135,7 +135,7 @@ class TlsLayer(asyncio.Protocol):
         self._door.log_refusal("no TLS, on the port that is for it")
         self.deaf = True
         if data[:1].isalpha():
-            self.lower.write(answer(_HTTPS))
+            self.lower.write(_HTTPS.answer())
         self.lower.close()
 
 

@@ -4,10 +4,10 @@ import base64
 import binascii
 from collections.abc import Callable
 from dataclasses import dataclass
-from http import HTTPStatus
 
 from rport.channel import Channel
 from rport.server.fields import Headers, elements
+from rport.server.refusal import Refusal
 from rport.websocket import SUBPROTOCOL, accept_key
 
 _OURS, _ORIGINALS = SUBPROTOCOL.encode(), b"rport-v1"  # the latter is the original program's
@@ -23,28 +23,6 @@ class Arrival:
     peer: tuple[str, int]
     deadline: float
     leave: Callable[[], None]
-
-
-class Refusal(Exception):
-    """A request that is turned away: an HTTP status and a sentence for whoever reads the answer."""
-
-    def __init__(self, status: int, text: str) -> None:
-        super().__init__(text)
-        self.status = status
-        self.text = text
-
-
-def answer(refusal: Refusal) -> bytes:
-    """The whole HTTP answer."""
-    body = refusal.text.encode() + b"\n"
-    fields = [
-        f"HTTP/1.1 {refusal.status} {HTTPStatus(refusal.status).phrase}",
-        "Content-Type: text/plain; charset=utf-8",
-        f"Content-Length: {len(body)}",
-        *(["Upgrade: websocket", "Sec-WebSocket-Version: 13"] if refusal.status == 426 else []),
-        "Connection: close" if refusal.status != 426 else "Connection: close, Upgrade",
-    ]
-    return "\r\n".join([*fields, "", ""]).encode() + body
 
 
 def upgrade_response(key: str) -> bytes:
