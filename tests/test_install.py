@@ -218,6 +218,10 @@ def test_root_only_when_told(image: Path, capsys: pytest.CaptureFixture[str]) ->
         (["--exec", "rportd"], "give an absolute path"),
         (["--exec", "/nothing/rportd"], "no program is there"),
         (["--exec", "/home/rportd"], "a service sees nothing of /home"),
+        (
+            ["--exec", "/home/rportd"],
+            "from a clone: python3 -m venv /opt/rport && /opt/rport/bin/pip install '.[server]'",
+        ),
     ],
 )
 def test_programs_that_a_service_cannot_start(

@@ -133,8 +133,8 @@ def _command(program: Program, given: str | None, host: Host) -> str:
     for part in parts:
         if any(f"{part}/".startswith(f"{hidden}/") for hidden in HIDDEN):
             raise UsageError(
-                f"{part}: a service sees nothing of {', '.join(HIDDEN)}; install the program elsewhere, for example: "
-                f"python3 -m venv /opt/rport && /opt/rport/bin/pip install 'rport[server]'"
+                f"{part}: a service sees nothing of {', '.join(HIDDEN)}; install the program elsewhere, for example "
+                f"from a clone: python3 -m venv /opt/rport && /opt/rport/bin/pip install '.[server]'"
             )
     return given
 

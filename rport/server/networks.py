@@ -18,7 +18,7 @@ def parse_network(text: str) -> Network:
     try:
         return network_of(text)
     except ValueError:
-        raise UsageError(f"{text[:80]!r} is no address or network{_near(text)}: write it like 10.0.0.0/8") from None
+        raise UsageError(f"{text[:80]!r} is no address or network: write it like 10.0.0.0/8{_near(text)}") from None
 
 
 def network_of(text: str) -> Network:
