@@ -220,7 +220,7 @@ def test_root_only_when_told(image: Path, capsys: pytest.CaptureFixture[str]) ->
         (["--exec", "/home/rportd"], "a service sees nothing of /home"),
         (
             ["--exec", "/home/rportd"],
-            "from a clone: python3 -m venv /opt/rport && /opt/rport/bin/pip install '.[server]'",
+            "from a clone: python3 -m venv /opt/rport && /opt/rport/bin/pip install '.[",
         ),
     ],
 )
