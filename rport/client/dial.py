@@ -18,6 +18,8 @@ from rport.handshake import MESSAGE_MAX, HandshakeResult, Initiator
 from rport.websocket import MessageReader, encode_message
 
 if TYPE_CHECKING:
+    import ssl
+
     from rport.client.proxy import Proxy
 
 
@@ -46,14 +48,15 @@ async def dial(
 
     `trust` is asked about the server's public key before the client shows its own, and raises what it likes.
     """
-    # Each time, since the file may have been exchanged.
+    # Before anybody is asked, who may be away for hours, and each time, since the files may have been exchanged.
     identity = keys.load(settings.identity).private if settings.identity is not None else None
+    context = _tls_context(settings)
     deadline = asyncio.get_running_loop().time() + CONNECT_TIMEOUT
     sock = await _connect(settings, proxy, resolver, deadline)
     where = settings.address.netloc + (f" (through the proxy {proxy})" if proxy else "")
     try:
         async with asyncio.timeout_at(deadline):
-            channel = await _secure(sock, settings)
+            channel = await _secure(sock, settings, context)
             return await _handshake(channel, settings, Initiator(ciphers, static=identity), trust)
     except BaseException as error:
         sock.close()
@@ -74,13 +77,22 @@ async def _connect(settings: Settings, proxy: "Proxy | None", resolver: Resolver
     return await reach_through(proxy, address.host, address.port, resolver, deadline, settings.tls_ca)
 
 
-async def _secure(sock: socket.socket, settings: Settings) -> Channel:
+def _tls_context(settings: Settings) -> "ssl.SSLContext | None":
+    """None: no TLS."""
     if not settings.address.tls:
+        return None
+    from rport.client.secure import context_of  # here: TLS costs those memory who have it
+
+    return context_of(settings)
+
+
+async def _secure(sock: socket.socket, settings: Settings, context: "ssl.SSLContext | None") -> Channel:
+    if context is None:
         return Channel(sock)
-    from rport.client.secure import secure  # here: TLS costs those memory who have it
+    from rport.client.secure import secure
 
     try:
-        return await secure(sock, settings)
+        return await secure(sock, settings, context)
     except OSError as error:
         raise ConnectError(f"the connection broke in the TLS handshake, {error.strerror}") from None
 

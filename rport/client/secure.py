@@ -47,21 +47,23 @@ log = logging.getLogger("rport")
 _good: dict[tuple[object, ...], ssl.SSLContext] = {}  # the last one, by what it was asked for with
 
 
-async def secure(sock: socket.socket, settings: "Settings") -> TlsChannel:
+async def secure(sock: socket.socket, settings: "Settings", context: ssl.SSLContext) -> TlsChannel:
     """Shake hands over a connected socket, which stays the caller's until this returns.
 
-    The caller bounds the time. Raises ConnectError, LinkLost, OSError; UsageError for the files that `settings` name.
+    The caller bounds the time. Raises ConnectError, LinkLost, OSError.
     """
     name = settings.tls_server_name or settings.address.host.partition("%")[0]
-    context = _context(settings)
     explain = functools.partial(_explain, name=name, settings=settings)
     channel = TlsChannel(sock, Tls(context, explain, server=False, name=name), _check_first)
     await channel.shake_hands()
     return channel
 
 
-def _context(settings: "Settings") -> ssl.SSLContext:
-    """From the files as they are now. What was good once is not given up for files that are just being exchanged."""
+def context_of(settings: "Settings") -> ssl.SSLContext:
+    """From the files as they are now. What was good once is not given up for files that are just being exchanged.
+
+    Raises UsageError for files that cannot be used.
+    """
     files = (settings.tls_ca, settings.tls_cert, settings.tls_key)
     asked = (*files, settings.tls_insecure)
     try:

@@ -211,9 +211,8 @@ def test_files_that_cannot_be_used(authority: Authority, tmp_path: Path) -> None
         (("--tls-ca", no), [f"--tls-ca: there is no certificate in PEM form in {no}"]),
         (("--tls-cert", str(cert), "--tls-key", str(locked)), [f"--tls-key: {locked} is encrypted"]),
     ):
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            where = f"{HERE}:{listener.getsockname()[1]}"
-            says(run("rport.client", *words, where, state=tmp_path), 1, fragments)
+        nobody = f"{HERE}:{free_port()}"  # a mistake is told at once, not when the server comes back
+        says(run("rport.client", *words, nobody, state=tmp_path), 1, fragments)
     for words, fragments in (
         (("--tls-cert", gone, "--tls-key", str(key)), [f"--tls-cert: {gone} cannot be read"]),
         (("--tls-cert", str(cert), "--tls-key", str(locked)), [f"--tls-key: {locked} is encrypted"]),
