@@ -61,6 +61,17 @@ def test_the_next_try() -> None:
     assert texts(status)[0].endswith("stopping")
 
 
+def test_why_there_is_no_connection_is_not_cut_off() -> None:
+    status = Status(server="ws://a:1")
+    why = "cannot connect to tunnel.example.com:9999: Connection refused; is rportd running there?"
+    status.enter("waiting", trouble=why, tries=3, next_try=time.monotonic())
+    shown = texts(status, 80)
+    assert " ".join(text[13:] for text in shown[:-1]) == f"not connected: {why}"
+    assert all(width(text) < 80 for text in shown)
+    status.tell(trouble="much to say " * 100)
+    assert len(texts(status, 80)) == 5
+
+
 def test_what_the_server_says_is_escaped() -> None:
     status = connected("1:1")
     status.tell(version="\x1b[2J", session="\u202e\n\r", trouble="\x9b")

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 SOON = 0.05  # seconds that a change waits for others: a client with 200 tunnels is no flicker
 OFTEN = 1.0  # seconds between looks at what changes without a word
 SESSION_SHOWN = 8  # of 64 hex digits
+TROUBLE_ROWS = 4  # of why there is no connection: a server that refuses may have much to say
 SIDE_MAX = 0.3  # of the width, for each of a tunnel's ends
 LABEL = 13  # columns
 
@@ -123,7 +124,7 @@ def _clock(at: float) -> str:
 def block(agent: "Agent", columns: int, rows: int) -> list[Line]:
     """How it goes, in at most so many rows."""
     status = agent.status
-    lines: list[Line] = [_head(status)]
+    lines = _head(status, columns)
     if status.proxy:
         lines.append(_row("proxy", status.proxy))
     if status.phase == "waiting":
@@ -154,16 +155,29 @@ def _fingerprint(status: "Status", columns: int) -> list[Line]:
     return list(rows)
 
 
-def _head(status: "Status") -> Line:
+def _head(status: "Status", columns: int) -> list[Line]:
     title = (BOLD, f"{f'rport {__version__}':{LABEL}}")
     since = _clock(time.time() - (time.monotonic() - status.since))
     if status.phase == "connected":
-        return [title, (GREEN, f"connected to {escape(status.server)}"), (PLAIN, f" since {since}")]
+        return [[title, (GREEN, f"connected to {escape(status.server)}"), (PLAIN, f" since {since}")]]
     if status.phase == "stopping":
-        return [title, (YELLOW, "stopping")]
+        return [[title, (YELLOW, "stopping")]]
     if status.trouble:
-        return [title, (RED, f"not connected: {escape(status.trouble)}")]
-    return [title, (YELLOW, f"connecting to {escape(status.server)}")]
+        first, *rest = _wrapped(f"not connected: {escape(status.trouble)}", columns - 1 - LABEL)
+        return [[title, (RED, first)], *([(PLAIN, " " * LABEL), (RED, part)] for part in rest)]
+    return [[title, (YELLOW, f"connecting to {escape(status.server)}")]]
+
+
+def _wrapped(text: str, columns: int) -> list[str]:
+    """On TROUBLE_ROWS lines at most, broken between words; the last one may be too long."""
+    lines = [""]
+    for word in text.split(" "):
+        longer = f"{lines[-1]} {word}" if lines[-1] else word
+        if lines[-1] and len(lines) < TROUBLE_ROWS and screen.width(longer) > columns:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return lines
 
 
 def _next_try(status: "Status") -> Line:
