@@ -2,6 +2,7 @@
 
 import ctypes
 import socket
+import threading
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ class EncryptedSocket:
 
     def __init__(self, raw: socket.socket, tls: Tls) -> None:
         self.raw, self.tls = raw, tls
+        self._alone = threading.Lock()  # one thread may send while another receives, but not within the TLS object
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.raw, name)
@@ -36,8 +38,9 @@ class EncryptedSocket:
 
     def encrypted(self, data: bytes) -> bytes:
         """Not sent."""
-        self.tls.write(data)
-        return self.tls.drain()
+        with self._alone:
+            self.tls.write(data)
+            return self.tls.drain()
 
     def sendall(self, data: bytes) -> None:
         self.raw.sendall(self.encrypted(data))
@@ -46,7 +49,8 @@ class EncryptedSocket:
         """BlockingIOError with MSG_DONTWAIT and less than a TLS record."""
         data = b""
         while len(data) < size and not self.tls.ended:
-            part = self.tls.read(size - len(data))
+            with self._alone:
+                part = self.tls.read(size - len(data))
             data += part
             if part and not flags & socket.MSG_WAITALL:
                 break
@@ -54,7 +58,8 @@ class EncryptedSocket:
                 octets = self.raw.recv(1 << 20, flags & socket.MSG_DONTWAIT)
                 if not octets:
                     break
-                self.tls.feed(octets)
+                with self._alone:
+                    self.tls.feed(octets)
         return data
 
 
