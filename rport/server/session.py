@@ -49,6 +49,7 @@ class ServerSession(Session):
         self.caps: set[str] = set()  # of the client
         self._public = keys.remote_static
         self._admission: asyncio.Task[None] | None = None
+        self._held_until = 0.0  # the loop's time at which a failed login is answered
         self._numbers = itertools.count(1)  # of tunnels
         self._listeners: dict[int, Listener] = {}
         self._refs: dict[int, int] = {}  # by the number of a declared tunnel, the client's reference
@@ -90,6 +91,7 @@ class ServerSession(Session):
             log.warning(
                 "%s: login failed for %s from %s", self.name, error.who, self.peer[0], extra=self.tags(user=hello.user)
             )
+            self._held_until = asyncio.get_running_loop().time() + error.hold
             await asyncio.sleep(error.hold)
             self.refuse(error.code, str(error))
         except Refused as error:
@@ -305,4 +307,5 @@ class ServerSession(Session):
             log.info("%s: Closed (%s)", self.name, reason, extra=self.tags())
         elif error is not None:
             log.warning("%s: %s: %s", self.name, self.peer[0], error, extra=self.tags(**tags(self.peer[0])))
-        self.admitted.set()
+        # Whoever does not wait for his answer, since a right one would have come at once, keeps his place all the same.
+        asyncio.get_running_loop().call_at(self._held_until, self.admitted.set)

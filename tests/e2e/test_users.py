@@ -13,6 +13,7 @@ from typing import Any
 import msgpack
 import pytest
 
+from rport.errors import ConnectError
 from rport.server.passwords import make_hash
 from tests.support.neighbours import free_port
 from tests.support.programs import Client, Program, Server, Target, echo, until
@@ -436,3 +437,20 @@ def test_a_client_with_the_right_password_comes_in_by_itself(keep: Keep, tmp_pat
     server = guessed_at(keep, tmp_path, authfile, 4)
     client = keep(Client(server, *AUTH, "--max-retry-interval", "300ms", state=tmp_path))
     assert "too soon after a login that failed" in client.log
+
+
+def test_whoever_leaves_before_his_answer_guesses_no_faster(keep: Keep, tmp_path: Path) -> None:
+    server = keep(Server(tmp_path, "--auth", "me:secret"))
+    with pytest.raises(ConnectError, match="503"):
+        for number in range(500):
+            with contextlib.closing(connect(server.port, "127.0.0.2")) as peer:
+                hello(peer, f"user{number}:guess")
+                server.wait_for("login failed", number + 1)
+    assert attempt(server.port, "me:secret") == "welcome"
+    until(lambda: connects(server.port, "127.0.0.2"), "there is room again")
+
+
+def connects(port: int, source: str) -> bool:
+    with contextlib.suppress(ConnectError), contextlib.closing(connect(port, source)):
+        return True
+    return False
