@@ -63,6 +63,7 @@ class ClientSession(Session):
         self._told: dict[int, float] = {}  # when it was last said that a tunnel's target cannot be reached
         self._complaints: dict[int, str] = {}  # by index of the remote, why it has no tunnel
         self._declared: dict[int, int] = {}  # by index of the remote, its tunnel
+        self._served: set[int] = set()  # indices of remotes that have, or had, a tunnel
         self._offered: set[int] = set()
         self._retries: set[int] = set()  # remotes that wait to be declared again
         self._lookups = 0
@@ -155,7 +156,9 @@ class ClientSession(Session):
         self._serve(number, remote.dialled, remote.rport)
         there = replace(remote, lport=port)
         self.status.up(ref, there)
-        log_state.info("Tunnel %s", there, extra=self.tags(tunnel=there))
+        again = {"limit": "the server"} if ref in self._served else {}
+        self._served.add(ref)
+        log_state.info("Tunnel %s", there, extra=self.tags(tunnel=there, **again))
 
     async def _declare_again(self, ref: int, wait: float) -> None:
         await asyncio.sleep(wait)
@@ -203,7 +206,8 @@ class ClientSession(Session):
         number = control.get_int(message, "id", 1, TUNNEL_MAX)
         if number in self._offered:
             reason = control.get_str(message, "error", "no reason given")
-            log.warning("The server closed its tunnel to %s: %s", target_name(*self._targets[number]), reason)
+            where = target_name(*self._targets[number])
+            log.warning("The server closed its tunnel to %s: %s", where, reason, extra=self.tags(limit="the server"))
             self._drop(number)
 
     def _drop(self, number: int) -> None:
@@ -224,7 +228,7 @@ class ClientSession(Session):
         """The server's log has a line for each visitor; here one says now and then what is wrong with the target."""
         now = time.monotonic()
         often = now - self._told.get(tunnel, -TELL_AGAIN) < TELL_AGAIN
-        if not often:
+        if not often and tunnel in self._targets:
             self._told[tunnel] = now
         where = target_name(*self._targets[tunnel]) if tunnel in self._targets else f"of tunnel {tunnel}"
         level = logging.DEBUG if often else logging.WARNING

@@ -310,6 +310,25 @@ def test_client_dials_nothing_that_it_did_not_declare(keep: Keep, tmp_path: Path
     client.wait_for("refused")
 
 
+def test_a_server_does_not_fill_the_log(keep: Keep, tmp_path: Path) -> None:
+    """Tunnels that come and go without an end, declared ones and others."""
+
+    def script(peer: WirePeer) -> None:
+        peer.wait_for(CONTROL)
+        peer.control(type="welcome", version="x", session="0" * 64)
+        remote = {"lhost": "0.0.0.0", "lport": 1, "rhost": "127.0.0.1", "rport": 80}
+        for number in range(1, 1001):
+            peer.control(type="tunnel", ref=0, id=number, lport=number)
+            peer.control(type="offer", id=5000 + number, remote=remote)
+            peer.control(type="withdraw", id=5000 + number, error=f"reason {number}")
+        peer.send(frame(0, CLOSE, b"\x03enough"))
+        peer.drain()
+
+    client = keep(Client(keep(HostileServer(script)).port, "3000", state=tmp_path))
+    client.wait_for("Disconnected: enough")
+    assert client.log.count("Tunnel ") + client.log.count("closed its tunnel") < 500
+
+
 @pytest.mark.parametrize(
     "bad",
     [
