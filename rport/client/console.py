@@ -97,20 +97,22 @@ class Console:
         self._look_in(OFTEN)
 
 
-class _Handler(logging.Handler):
+class _Handler(logs.Handler):
     """Lines of the log, without those of which the block tells and without the same one again."""
 
     def __init__(self, to: Screen) -> None:
-        super().__init__()
+        super().__init__(to.stream, logs.LineFormatter())
         self._to = to
         self._last = ""
 
-    def emit(self, record: logging.LogRecord) -> None:
+    def _write(self, record: logging.LogRecord) -> bool:
         text = logs.text_of(record)
         if record.name == "rport.state" or text == self._last:
-            return
-        if self._to.say(f"{_clock(record.created)} {text}"):
+            return True
+        said = self._to.say(f"{_clock(record.created)} {text}")
+        if said:
             self._last = text
+        return said
 
 
 def _encoding() -> str:

@@ -20,7 +20,7 @@ class Screen:
 
     def __init__(self, fd: int, encoding: str, *, colours: bool) -> None:
         self._fd = fd
-        self._stream = Stream(fd)
+        self.stream = Stream(fd)
         self._encoding = encoding
         self._colours = colours
         self._block: list[str] = []  # as it was drawn, without styles
@@ -49,7 +49,7 @@ class Screen:
     def say(self, text: str) -> bool:
         """A line that stays, above the block. False when the terminal takes nothing now."""
         drawn, block = self._drawn, self._block
-        if not self._stream.write(f"{self._erasure()}{text}".encode(self._encoding, "backslashreplace")):
+        if not self.stream.write(f"{self._erasure()}{text}".encode(self._encoding, "backslashreplace")):
             self.forget()
             return False
         self.forget()
@@ -60,7 +60,7 @@ class Screen:
     def clear(self) -> None:
         """Take the block away."""
         if self._block:
-            self._stream.write(self._erasure().encode(), end=b"")
+            self.stream.write(self._erasure().encode(), end=b"")
             self.forget()
 
     def forget(self) -> None:
@@ -68,7 +68,7 @@ class Screen:
         self._block, self._drawn = [], ""
 
     def _draw(self, drawn: str, block: list[str]) -> None:
-        done = self._stream.write(f"{self._erasure()}{drawn}".encode(self._encoding, "backslashreplace"))
+        done = self.stream.write(f"{self._erasure()}{drawn}".encode(self._encoding, "backslashreplace"))
         self._drawn, self._block = (drawn, block) if done else ("", [])
 
     def _erasure(self) -> str:

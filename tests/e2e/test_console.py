@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.test_hostile import HostileServer
 from tests.e2e.test_life import exchange
 from tests.support.neighbours import free_port
 from tests.support.programs import Program, Server, Target, echo, until
 from tests.support.terminal import InTerminal
+from tests.support.wire import CLOSE, CONTROL, WirePeer, frame
 
 Keep = Callable[[Any], Any]
 
@@ -108,6 +110,22 @@ def test_what_the_block_does_not_tell_is_said_above_it(keep: Keep, tmp_path: Pat
     )
     assert "INFO" not in text
     assert len(re.findall(r"^rport ", text, re.MULTILINE)) == 1
+
+
+def test_a_server_does_not_fill_the_terminal(keep: Keep, tmp_path: Path) -> None:
+    def script(peer: WirePeer) -> None:
+        peer.wait_for(CONTROL)
+        peer.control(type="welcome", version="x", session="0" * 64)
+        for number in range(1, 501):
+            remote = {"lhost": "0.0.0.0", "lport": 1, "rhost": "192.0.2.1", "rport": number}
+            peer.control(type="offer", id=number, remote=remote)
+            peer.wait_for(CONTROL)
+        peer.send(frame(0, CLOSE, b"\x03enough"))
+        peer.drain()
+
+    terminal = start(keep, keep(HostileServer(script)).port, state=tmp_path)
+    text = terminal.wait_for(r"Disconnected: enough")
+    assert 0 < text.count("asked for a tunnel to 192.0.2.1") < 250
 
 
 def test_a_small_terminal_and_one_that_changes(keep: Keep, tmp_path: Path) -> None:
