@@ -48,8 +48,11 @@ def messages(node: ast.AST) -> Iterator[tuple[int, str]]:
     elif isinstance(node, ast.Constant) and isinstance(node.value, str):
         yield node.lineno, max(re.split(r"%[a-z]|\{\w*\}", node.value), key=len)
     else:
-        for child in ast.iter_child_nodes(node):
-            yield from messages(child)
+        for name, value in ast.iter_fields(node):
+            if name not in ("annotation", "returns"):
+                for child in value if isinstance(value, list) else [value]:
+                    if isinstance(child, ast.AST):
+                        yield from messages(child)
 
 
 def _name(node: ast.AST) -> str:

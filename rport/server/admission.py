@@ -119,7 +119,7 @@ class Admission:
             return Grant(key=key)
         wait = self._delays.begin(attempt.address, attempt.user, attempt.identity, time.monotonic())
         if wait:
-            raise Refused("busy", f"too soon after a login that failed; try again in {wait:.1f} s")
+            raise Refused("busy", f"too soon after a login that failed; try again in {max(wait, 0.1):.1f} s")
         users = self._users
         if not await self._verify(users, attempt):
             hold = self._delays.failed(attempt.address, attempt.user, attempt.identity, time.monotonic())
