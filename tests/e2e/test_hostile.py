@@ -7,7 +7,7 @@ import socket
 import struct
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -212,29 +212,15 @@ def test_cut_link_resets_visitors_and_comes_back_on_the_same_port(keep: Keep, tm
     assert exchange(port) == b"ping"
 
 
-def test_silent_link_is_noticed_by_both_ends(keep: Keep, tmp_path: Path) -> None:
-    target = keep(Target(echo))
-    server = keep(Server(tmp_path))
-    relay = keep(Relay(server.port))
-    client = keep(Client(relay.port, f"127.0.0.1:0:127.0.0.1:{target.port}", state=tmp_path))
-    client.tunnel_port()
-    relay.freeze()
-    client.wait_for("went silent", deadline=37)
-    server.wait_for("went silent", deadline=10)
-    relay.thaw()
-    client.wait_for("Connected", 2)
-    assert exchange(client.tunnel_port(2)) == b"ping"
-
-
-def test_returning_client_takes_its_port_over(keep: Keep, tmp_path: Path) -> None:
+def returning_client_takes_its_port_over(keep: Keep, state: Path) -> None:
     """The server still believes in the old session; its own client may have the port at once."""
     target = keep(Target(echo))
-    server = keep(Server(tmp_path))
+    server = keep(Server(state))
     relay = keep(Relay(server.port))
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     remote = f"127.0.0.1:{port}:127.0.0.1:{target.port}"
-    client = keep(Client(relay.port, "--keepalive", "1s", remote, state=tmp_path))
+    client = keep(Client(relay.port, "--keepalive", "1s", remote, state=state))
     client.tunnel_port()
     relay.freeze()
     client.wait_for("went silent", deadline=20)
@@ -363,3 +349,10 @@ def test_a_server_that_throws_everybody_out_is_asked_less_and_less(keep: Keep, t
     client.wait_for("Retrying in", 5)
     waits = [float(number) * (0.001 if unit == "ms" else 1) for number, unit in RETRY.findall(client.log)]
     assert waits[4] > 10 * waits[0], "it doubles: sixteenfold, less the jitter"
+
+
+SCENARIOS = (returning_client_takes_its_port_over,)
+
+
+def test_after_a_long_wait(scenario: Future[None]) -> None:
+    scenario.result()

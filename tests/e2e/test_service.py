@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -231,9 +232,9 @@ print([name for name in os.environ if name.startswith(("NOTIFY_", "WATCHDOG_", "
 # --- a systemd that runs ------------------------------------------------------------------------------------------
 
 
-def test_installed_services_work(keep: Keep, tmp_path: Path) -> None:
+def installed_services_work(keep: Keep, state: Path) -> None:
     """All of it in one start of a machine: the units as installed, with all that they forbid."""
-    machine = keep(Booted(tmp_path / "machine"))
+    machine = keep(Booted(state / "machine"))
     machine.put_programs()
 
     def type_(line: str, code: int = 0) -> str:
@@ -287,3 +288,10 @@ def test_installed_services_work(keep: Keep, tmp_path: Path) -> None:
     type_("rportd service status", 4)
     type_("id rportd", 1)
     assert "0 loaded units" in type_("systemctl --failed")
+
+
+SCENARIOS = (installed_services_work,)
+
+
+def test_after_a_long_wait(scenario: Future[None]) -> None:
+    scenario.result()

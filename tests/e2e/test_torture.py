@@ -1,7 +1,4 @@
-"""Loads, limits and misfortunes that a tunnel has to survive, with real processes and sockets.
-
-What mostly waits for a timeout runs side by side from the first test on; test_after_a_long_wait asks how it went.
-"""
+"""Loads, limits and misfortunes that a tunnel has to survive, with real processes and sockets."""
 
 import contextlib
 import itertools
@@ -17,7 +14,7 @@ import subprocess
 import sysconfig
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -33,7 +30,6 @@ from tests.support.programs import (
     Program,
     Server,
     Target,
-    closing_all,
     descriptors,
     echo,
     read_all,
@@ -739,8 +735,6 @@ def test_client_runs_without_the_servers_parts(keep: Keep, tmp_path: Path) -> No
 
 # --- side by side: what waits for a timeout --------------------------------------------------------------------------
 
-Scenario = Callable[[Keep, Path], None]
-
 
 def suspended_server_comes_back(keep: Keep, state: Path) -> None:
     target = keep(Target(echo))
@@ -854,7 +848,22 @@ def hung_client_costs_the_others_nothing(keep: Keep, state: Path) -> None:
     client.wait_for("Connected", 2, deadline=5)
 
 
-SCENARIOS: Sequence[Scenario] = (
+def silent_link_is_noticed_by_both_ends(keep: Keep, state: Path) -> None:
+    target = keep(Target(echo))
+    server = keep(Server(state))
+    relay = keep(Relay(server.port))
+    client = keep(Client(relay.port, f"127.0.0.1:0:127.0.0.1:{target.port}", state=state))
+    client.tunnel_port()
+    relay.freeze()
+    client.wait_for("went silent", deadline=60)
+    server.wait_for("went silent")
+    relay.thaw()
+    client.wait_for("Connected", 2)
+    assert exchange(client.tunnel_port(2)) == b"ping"
+
+
+SCENARIOS = (
+    silent_link_is_noticed_by_both_ends,
     suspended_server_comes_back,
     suspended_client_comes_back,
     silent_target_is_given_up,
@@ -863,22 +872,5 @@ SCENARIOS: Sequence[Scenario] = (
 )
 
 
-@pytest.fixture(scope="module", autouse=True)
-def running(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[dict[Scenario, Future[None]]]:
-    """Those scenarios that are asked for, begun."""
-
-    def run(scenario: Scenario, state: Path) -> None:
-        with closing_all() as keep:
-            scenario(keep, state)
-
-    calls = [getattr(item, "callspec", None) for item in request.session.items if item.path == request.path]
-    wanted = [call.params["scenario"] for call in calls if call is not None and "scenario" in call.params]
-    with ThreadPoolExecutor(len(SCENARIOS)) as pool:
-        yield {scenario: pool.submit(run, scenario, tmp_path_factory.mktemp("state")) for scenario in wanted}
-
-
-@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
-def test_after_a_long_wait(scenario: Scenario, running: dict[Scenario, Future[None]]) -> None:
-    running[scenario].result()
+def test_after_a_long_wait(scenario: Future[None]) -> None:
+    scenario.result()

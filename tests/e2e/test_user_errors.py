@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -314,16 +314,16 @@ def half_way(sock: socket.socket) -> None:
     listen(sock)
 
 
-def test_silence_is_given_ten_seconds(keep: Keep, tmp_path: Path) -> None:
+def silence_is_given_ten_seconds(keep: Keep, state: Path) -> None:
     """A black hole, one that accepts and says nothing, one that stops behind the upgrade: all at the same time.
 
     And two that are taken for proxies.
     """
     silent, half, web, socks = (keep(Target(serve)) for serve in (listen, half_way, listen, listen))
     with black_hole() as hole, ThreadPoolExecutor() as pool:
-        runs = {port: pool.submit(meet, port, tmp_path) for port in (hole, silent.port, half.port)}
-        runs[web.port] = pool.submit(meet_proxy, web.port, tmp_path, "http")
-        runs[socks.port] = pool.submit(meet_proxy, socks.port, tmp_path, "socks5")
+        runs = {port: pool.submit(meet, port, state) for port in (hole, silent.port, half.port)}
+        runs[web.port] = pool.submit(meet_proxy, web.port, state, "http")
+        runs[socks.port] = pool.submit(meet_proxy, socks.port, state, "socks5")
         for port, future in runs.items():
             ended = future.result()
             says(ended, 6, [f"127.0.0.1:{port} did not answer within {CONNECT_TIMEOUT:g} s"])
@@ -520,3 +520,10 @@ def test_unusable_state_of_the_server(damage: Callable[[Path], None], fragments:
     ended = run("rport.server", *SERVE, state=state, prefix=without("dac_override", "dac_read_search"))
     says(ended, 1, [f"{state}/key", *fragments])
     assert "ab" * 31 not in ended.text
+
+
+SCENARIOS = (silence_is_given_ten_seconds,)
+
+
+def test_after_a_long_wait(scenario: Future[None]) -> None:
+    scenario.result()

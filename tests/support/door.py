@@ -81,7 +81,15 @@ def open_door(
     protocol = make_protocol(door.on_arrival, door.gate, timeout, rules, relays)
     if between is not None:
         protocol = between.wrap(protocol)
-    config = uvicorn.Config(app, http=protocol, ws="none", lifespan="off", log_config=None, timeout_graceful_shutdown=1)
+    config = uvicorn.Config(
+        app,
+        http=protocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        timeout_graceful_shutdown=1,
+        timeout_keep_alive=2,  # which is waited for where nothing else can end a connection
+    )
     server = uvicorn.Server(config)
 
     def serve() -> None:
