@@ -45,7 +45,7 @@ FULL = Scale(
     swarm_return=1000,
 )
 QUICK = Scale(
-    rounds=3,
+    rounds=2,
     bulk=1,
     requests=1,
     ping=0.5,
