@@ -216,10 +216,18 @@ def test_a_bug_is_not_told(door: Door, service: StubService) -> None:
     assert "secret" not in answer.json["error"]
 
 
-@pytest.mark.parametrize("path", ["/", "/api", "/api/v2/status", "/docs", "/openapi.json", "/redoc"])
+@pytest.mark.parametrize("path", ["/api", "/api/v2/status", "/api/none"])
 def test_unknown_paths_are_json_too(door: Door, path: str) -> None:
     answer = ask(door, path)
     assert (answer.status, answer.json) == (404, {"error": "Not Found"})
+
+
+@pytest.mark.parametrize("path", ["/", "/docs", "/openapi.json", "/redoc", "/apis", "/x/../api/v1/status"])
+@pytest.mark.parametrize("host", ["localhost", "tunnel.example.com"])
+def test_whoever_tries_the_port_learns_what_it_is(door: Door, host: str, path: str) -> None:
+    answer = ask(door, path, Host=host)
+    assert answer.status == 404
+    assert "rport clients connect" in answer.json["error"]
 
 
 def test_a_wrong_method_is_json_too(door: Door) -> None:
@@ -267,7 +275,7 @@ def test_this_machine_is_served(door: Door, host: str) -> None:
 @pytest.mark.parametrize(
     "host", ["", "evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "127.0.0.2", "::1", "localhost:x"]
 )
-@pytest.mark.parametrize("path", ["/api/v1/status", "/api/docs", "/none"])
+@pytest.mark.parametrize("path", ["/api/v1/status", "/api/docs", "/api", "/api/none"])
 def test_other_names_are_refused(door: Door, host: str, path: str) -> None:
     answer = ask(door, path, Host=host)
     assert answer.status == 403

@@ -13,6 +13,7 @@ from typing import Any
 Scope = MutableMapping[str, Any]
 App = Callable[[Scope, Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]], Awaitable[None]]
 
+ELSEWHERE = "rportd is here: rport clients connect to it, and /api/ is for callers on its own machine"
 BODY_MAX = 65536  # bytes; no route takes a body
 REFUSAL = (
     "the API answers callers on its own machine only, by the name localhost, 127.0.0.1 or [::1], and through no proxy. "
@@ -41,7 +42,7 @@ def from_here(headers: Iterable[tuple[bytes, bytes]]) -> bool:
 
 
 class Guard:
-    """Answers 403, 411 or 413 itself; lets the rest through."""
+    """Answers 403, 404, 411 or 413 itself; lets the rest through."""
 
     def __init__(self, app: App) -> None:
         self.app = app
@@ -49,6 +50,8 @@ class Guard:
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         if scope["type"] == "http":
             headers = list(scope["headers"])
+            if not (scope["path"] + "/").startswith("/api/"):
+                return await _refuse(send, 404, ELSEWHERE)
             if not loopback_peer(scope.get("client")) or not from_here(headers):
                 return await _refuse(send, 403, REFUSAL)
             for name, value in headers:
