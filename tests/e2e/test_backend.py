@@ -328,7 +328,7 @@ def test_a_reload_changes_the_backend(keep: Keep, tmp_path: Path) -> None:
     config.write_text("")
     server.signal(signal.SIGHUP)
     server.wait_for("Reload: changed proxy", 2)
-    assert ask(server.port).startswith(b"HTTP/1.1 403 ")
+    assert ask(server.port).startswith(b"HTTP/1.1 404 ")
 
 
 @pytest.mark.parametrize("url", ["ftp://x", "http://me:secret@h"])
