@@ -42,7 +42,7 @@ ensure_tools() {
     done <"$1"
     [ ${#missing[@]} != 0 ] || return 0
     if can_install; then
-        apt_install "${missing[@]}"
+        (apt_install "${missing[@]}") || say "what needs them is left out"
     else
         say "what needs them is left out; to have all: sudo apt-get install -y ${missing[*]}"
     fi
