@@ -227,6 +227,11 @@ def test_files_that_cannot_be_used(authority: Authority, tmp_path: Path) -> None
 # --- TLS where there is none, and the other way round ----------------------------------------------------------------
 
 
+def hear_and_leave(sock: socket.socket) -> None:
+    """What is left unread would make a reset of the end."""
+    sock.recv(65536)
+
+
 def test_plain_and_tls_ports(server: Server, authority: Authority, keep: Keep, tmp_path: Path) -> None:
     plain = run("rport.client", *ONCE, f"http://127.0.0.1:{server.port}", state=tmp_path)
     says(plain, 6, ["answered HTTP 400: it is a TLS port: write https://"])
@@ -235,7 +240,7 @@ def test_plain_and_tls_ports(server: Server, authority: Authority, keep: Keep, t
     says(encrypted, 6, ["speaks plain HTTP on this port, not TLS: use http:// instead of https://"])
     ssh = keep(Target(lambda sock: (sock.sendall(b"SSH-2.0-x\r\n"), read_all(sock))))  # type: ignore[arg-type,return-value]
     says(run("rport.client", *ONCE, f"{HERE}:{ssh.port}", state=tmp_path), 6, ["does not speak TLS", "an SSH server"])
-    silent = keep(Target(lambda sock: None))
+    silent = keep(Target(hear_and_leave))
     says(run("rport.client", *ONCE, f"{HERE}:{silent.port}", state=tmp_path), 6, ["closed during the TLS handshake"])
 
 
