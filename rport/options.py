@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from rport import files
 from rport.errors import UsageError
 
 SECRET_MAX = 1 << 16  # octets of a file that an option names with @
@@ -108,16 +109,7 @@ def _secret(text: str) -> str:
         return text
     if text.startswith("@@"):
         return text[1:]
-    try:
-        with open(text[1:], "rb") as file:
-            data = file.read(SECRET_MAX + 1)
-        if len(data) > SECRET_MAX:
-            raise UsageError(f"{text[1:]} is longer than {SECRET_MAX} bytes")
-        return data.decode().removesuffix("\n").removesuffix("\r")
-    except OSError as error:
-        raise UsageError(f"cannot read {text[1:]}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise UsageError(f"{text[1:]} is not UTF-8") from None
+    return files.read(text[1:], SECRET_MAX, "file").removesuffix("\n").removesuffix("\r")
 
 
 def lazily(module: str, name: str) -> Callable[[str], Any]:

@@ -168,10 +168,11 @@ def test_a_secret_from_a_file(tmp_path: Path) -> None:
     assert resolved([], {}, f'pass = "@{file}"')["pass"] == "hush"
     assert resolved(["--name=@x"])["name"] == "@x"
     file.write_bytes(b"x" * 65537)
-    assert problem([f"--pass=@{file}"]) == f"--pass: {file} is longer than 65536 bytes"
+    assert problem([f"--pass=@{file}"]) == f"--pass: file {file}: longer than 65536 bytes"
     file.write_bytes(b"\xff")
-    assert problem([f"--pass=@{file}"]) == f"--pass: {file} is not UTF-8"
-    assert problem(["--pass=@/nowhere"]) == "--pass: cannot read /nowhere: No such file or directory"
+    assert problem([f"--pass=@{file}"]) == f"--pass: file {file}: not UTF-8, at byte 1"
+    assert problem(["--pass=@/nowhere"]) == "--pass: file /nowhere: No such file or directory"
+    assert problem(toml='pass = "@a\\u0000b"').startswith("f.toml:1: pass: file a")
 
 
 def test_a_file_with_a_secret_is_for_few(tmp_path: Path) -> None:
