@@ -1,9 +1,6 @@
 """Through the proxies that companies have: what they carry, and what is said when they do not."""
 
-import hashlib
-import os
 import socket
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +9,7 @@ import pytest
 
 from tests.e2e.test_user_errors import ONCE, run, says
 from tests.support.neighbours import certificate, free_port, http_answer
-from tests.support.programs import Program, Server, Target, echo, read_all, until
+from tests.support.programs import Program, Server, Target, carry, echo, until
 from tests.support.proxies import PASSWORD, USER, Squid, dante, microsocks, tinyproxy
 
 Keep = Callable[[Any], Any]
@@ -57,15 +54,7 @@ def tunnel(keep: Keep, state: Path, server: Server, *words: str, env: dict[str, 
 
 
 def carries(program: Program, amount: int) -> None:
-    """That many octets each way at the same time."""
-    port = int(program.wait_for(r"Tunnel \S*:(\d+) => ").group(1))
-    data = os.urandom(amount)
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as sock:
-        sender = threading.Thread(target=lambda: (sock.sendall(data), sock.shutdown(socket.SHUT_WR)))
-        sender.start()
-        came = read_all(sock)
-        sender.join()
-    assert hashlib.sha256(came).digest() == hashlib.sha256(data).digest()
+    carry(int(program.wait_for(r"Tunnel \S*:(\d+) => ").group(1)), amount)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,14 +1,11 @@
 """TLS between the two programs, as users have it: certificates good and bad, strangers, new files, the end."""
 
 import contextlib
-import hashlib
 import http.client
-import os
 import signal
 import socket
 import ssl
 import subprocess
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +17,7 @@ from tests.e2e.test_tunnel import *  # noqa: F403  # all of it once more, over T
 from tests.e2e.test_user_errors import ONCE, run, says
 from tests.support.certificates import FUTURE, PAST, Authority, openssl
 from tests.support.neighbours import certificate, free_port, tool
-from tests.support.programs import Client, Server, Target, echo, read_all, until
+from tests.support.programs import Client, Server, Target, carry, echo, read_all, until
 from tests.support.proxies import tinyproxy
 
 Keep = Callable[[Any], Any]
@@ -69,17 +66,6 @@ def server(pair: tuple[Path, Path], keep: Keep, tmp_path: Path) -> Server:
 
 def connect(server: Server, authority: Authority, keep: Keep, state: Path, *words: str) -> Client:
     return keep(Client(server, *trusts(authority), *words, state=state, host=HERE))  # type: ignore[no-any-return]
-
-
-def carry(port: int, amount: int) -> None:
-    """That many octets each way at the same time."""
-    data = os.urandom(amount)
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as sock:
-        sender = threading.Thread(target=lambda: (sock.sendall(data), sock.shutdown(socket.SHUT_WR)))
-        sender.start()
-        came = read_all(sock)
-        sender.join()
-    assert hashlib.sha256(came).digest() == hashlib.sha256(data).digest()
 
 
 # --- what is carried --------------------------------------------------------------------------------------------------

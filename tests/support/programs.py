@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import fcntl
+import hashlib
 import http.client
 import json
 import os
@@ -331,6 +332,17 @@ def read_all(sock: socket.socket) -> bytes:
     while data := sock.recv(65536):
         parts.append(data)
     return b"".join(parts)
+
+
+def carry(port: int, amount: int) -> None:
+    """That many octets through a tunnel to an echo, each way at the same time."""
+    data = os.urandom(amount)
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as sock:
+        sender = threading.Thread(target=lambda: (sock.sendall(data), sock.shutdown(socket.SHUT_WR)))
+        sender.start()
+        came = read_all(sock)
+        sender.join()
+    assert hashlib.sha256(came).digest() == hashlib.sha256(data).digest()
 
 
 def echo(sock: socket.socket) -> None:
