@@ -40,6 +40,7 @@ cdef enum Code:                 # of REFUSE and RESET, section 7: those that the
     CODE_REFUSED = 4            # by the target
     CODE_TIMEOUT = 5
     CODE_UNREACHABLE = 6
+    CODE_FORBIDDEN = 7
 
 cdef inline void put16(uint8_t *p, uint32_t v) noexcept nogil:
     p[0] = <uint8_t>(v >> 8); p[1] = <uint8_t>v

@@ -97,6 +97,7 @@ cdef class Mux:
     cdef object controls        # deque of packed control messages
     cdef size_t control_queue   # octets in it
     cdef int errands            # frames of the last feed that cost Python's time
+    cdef size_t untold          # octets of an opened record, at the next feed's beginning, that nobody was told of yet
     cdef bint ping_due
     cdef bint pong_due
     cdef uint64_t ping_token    # microseconds
@@ -125,6 +126,7 @@ cdef class Mux:
     cdef int on_close(self, int code, bytes reason) except -1
     cdef bint drained(self, Stream s) noexcept
     cdef int on_gone(self, Stream s) except -1
+    cdef bint tired(self) noexcept
 
     # verbs for the world above
     cdef bint used_up(self) noexcept
@@ -157,7 +159,7 @@ cdef class Mux:
     cdef int64_t _spare(self) noexcept
     cdef int64_t _target(self, Stream s) noexcept
     cdef int64_t _grant(self, Stream s) noexcept
-    cdef int _dispatch(self, uint8_t *p, size_t size) except -1
+    cdef size_t _dispatch(self, uint8_t *p, size_t size) except? 0
     cdef int _frame_in(self, uint32_t stream, uint8_t kind, uint8_t *p, size_t size) except -1
     cdef int _session_frame(self, uint8_t kind, uint8_t *p, size_t size) except -1
     cdef int _open_frame(self, uint32_t stream, uint8_t *p, size_t size) except -1

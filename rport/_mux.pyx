@@ -131,6 +131,10 @@ cdef class Mux:
     cdef int on_gone(self, Stream s) except -1:
         return 0
 
+    cdef bint tired(self) noexcept:
+        """What else has come is to wait until others had their turn."""
+        return self.errands >= f.ERRANDS_MAX
+
     # --- verbs -------------------------------------------------------------------------------------------------------
 
     cdef bint used_up(self) noexcept:
@@ -494,18 +498,24 @@ cdef class Mux:
     # --- receiving ---------------------------------------------------------------------------------------------------
 
     cdef Py_ssize_t feed(self, uint8_t *p, size_t size) except -1:
-        """Takes all whole records from `size` octets at `p` (changed in place), or those up to ERRANDS_MAX errands;
-        returns how many octets those were.
+        """Takes all whole records from `size` octets at `p` (changed in place), or what it can until it is tired, which
+        may be in the middle of a record; returns how many octets those were. The next call goes on behind them.
 
-        Raises ProtocolError when the peer breaks PROTOCOL.md; nothing of the offending record was delivered.
+        Raises ProtocolError when the peer breaks PROTOCOL.md; nothing of a record that is not authentic was delivered.
         """
-        cdef size_t done = 0, length = 0, i
+        cdef size_t done = 0, told, length = 0, i
         cdef uint8_t *h
         cdef uint8_t *mask
         cdef int opcode, head
         cdef Seal seal = self.opener
         self.errands = 0
-        while size - done >= 2 and not self.closed and self.errands < f.ERRANDS_MAX:
+        while not self.closed:
+            if self.untold:
+                told = self._dispatch(p + done, self.untold)
+                self.untold -= told
+                done += told if self.untold else told + seal.tag_size
+            if self.tired() or size - done < 2 or self.closed:
+                break
             h = p + done
             opcode = h[0] & 0x0f
             if (h[0] & 0xf0) != 0x80 or bool(h[1] & 0x80) == self.client:
@@ -537,11 +547,12 @@ cdef class Mux:
                 raise ProtocolError("the peer did not change its key in time")
             if seal.open(h + head, length) < 0:
                 raise ProtocolError("record failed authentication")
-            self._dispatch(h + head, length - seal.tag_size)
-            done += head + length
+            done += head
+            self.untold = length - seal.tag_size
         return done
 
-    cdef int _dispatch(self, uint8_t *p, size_t size) except -1:
+    cdef size_t _dispatch(self, uint8_t *p, size_t size) except? 0:
+        """Tells of the frames in `size` octets, one at least, until it is tired; returns how many octets those were."""
         cdef size_t at = 0
         cdef uint32_t word, length
         while at < size:
@@ -555,9 +566,9 @@ cdef class Mux:
             at += f.FRAME_HEADER + length
             if (word >> 24) == f.FRAME_REKEY and at != size:
                 raise ProtocolError("REKEY is not the record's last frame")
-            if self.closed:
-                return 0
-        return 0
+            if self.closed or self.tired():
+                break
+        return at
 
     cdef int _frame_in(self, uint32_t stream, uint8_t kind, uint8_t *p, size_t size) except -1:
         cdef Stream s

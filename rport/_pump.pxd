@@ -3,6 +3,7 @@
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from rport._mux cimport Mux, Stream
+from rport._limits cimport rp_bucket, rp_network
 from rport._net cimport sockaddr_storage
 
 cdef enum Kind:
@@ -10,6 +11,10 @@ cdef enum Kind:
     KIND_LINK = 1
     KIND_CONN = 2
     KIND_LISTENER = 3
+
+cdef enum:                      # ways through a tunnel
+    TO_TARGET = 0
+    TO_VISITOR = 1
 
 ctypedef struct Slot:           # what a descriptor belongs to
     void *owner                 # borrowed: the owner takes itself out before it goes
@@ -57,6 +62,8 @@ cdef class Pump:
     cdef bint paces             # the system's default congestion control sends by timers
     cdef bint quick             # somebody waits for answers: turns are short
     cdef double quick_until
+    cdef list throttled         # listeners with connections that wait for their tunnel's rate
+    cdef object thawing         # the timer that lets them go on; None = nobody waits
 
     cdef int register(self, int fd, object owner, int kind, bint both) except -1
     cdef void unregister(self, int fd) noexcept
@@ -66,6 +73,7 @@ cdef class Pump:
     cdef int _events(self) except -1
     cdef void _set_pace(self) noexcept
     cdef void _schedule(self) except *
+    cdef int throttle(self, Listener listener) except -1
 
 
 cdef class Target:
@@ -89,6 +97,11 @@ cdef class Conn(Stream):
     cdef size_t backlog_head
     cdef size_t backlog_size
     cdef size_t backlog_cap
+    cdef Listener listener      # whose visitor it is; None at the client
+    cdef double since           # when he came
+    cdef bint limited           # his tunnel has a rate
+    cdef int held               # bits, 1 << way: waits for it
+    cdef uint32_t turn[2]       # by way, of the listener, in which it was called; 0 = it has had its share
 
     cdef int keep(self, const uint8_t *p, size_t size) except -1
     cdef void forget(self) noexcept
@@ -96,15 +109,39 @@ cdef class Conn(Stream):
 
 
 cdef class Listener:
-    """A tunnel's port on the server."""
+    """A tunnel's port on the server, what limits it, and what went through."""
     cdef readonly Link link
     cdef readonly uint32_t tunnel
     cdef int proxy              # the PROXY protocol's version in which a target is told of its visitor; 0 = it is not
     cdef int fd
     cdef bint paused
+    cdef set conns              # visitors that are there
+    cdef rp_network *sources    # where visitors may come from; NULL = anywhere
+    cdef int sources_count
+    cdef int connection_limit   # 0 = none
+    cdef uint64_t total         # visitors that were taken
+    cdef uint64_t denied        # ... came from elsewhere
+    cdef uint64_t rejected      # ... were too many
+    cdef uint64_t past_in       # octets of those that have left
+    cdef uint64_t past_out
+    cdef double used_at
+    cdef bint limited           # it has a rate
+    cdef rp_bucket buckets[2]   # by way
+    cdef size_t share[2]        # what each connection that waits gets of them in this turn
+    cdef size_t called[2]       # those whose turn it is, and who have had nothing yet
+    cdef tuple held             # two ordered sets of connections that wait, by way
+    cdef uint32_t turn
+    cdef bint throttled         # stands in the pump's list
 
     cdef int on_ready(self) except -1
+    cdef bint welcomes(self, int fd) noexcept
     cdef void pause(self) except *
+    cdef void enter(self, Conn c) except *
+    cdef void leave(self, Conn c) except *
+    cdef Py_ssize_t may(self, Conn c, int way, size_t size) except -1
+    cdef void spend(self, Conn c, int way, size_t size) noexcept
+    cdef int hold(self, Conn c, int way) except -1
+    cdef int thaw(self) except -1
 
 
 cdef class Link(Mux):
@@ -128,6 +165,7 @@ cdef class Link(Mux):
     cdef readonly uint64_t carrier_in
     cdef readonly uint64_t carrier_out
     cdef double heard_at
+    cdef double feeding_since
     cdef public bint trace      # tell the owner about each stream
     cdef dict targets
     cdef set listeners
@@ -151,6 +189,7 @@ cdef class Link(Mux):
     cdef int dial_later(self, Conn c) except -1
     cdef int decline(self, Conn c, int code, str reason) except -1
     cdef int flush_backlog(self, Conn c) except -1
+    cdef Py_ssize_t deliver(self, Conn c, const uint8_t *p, size_t size) except -2
     cdef int conn_broken(self, Conn c) except -1
     cdef int after_fin(self, Conn c) except -1
     cdef int visitor(self, int fd, Listener listener) except -1

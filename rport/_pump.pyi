@@ -1,5 +1,5 @@
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, type_check_only
 
 from rport._mux import Mux, Stream
@@ -66,6 +66,20 @@ class Listener:
     def __init__(self, link: Link, fd: int, tunnel: int, proxy: int = 0) -> None: ...
     def close(self) -> None:
         """Free the port; carried connections go on."""
+    def set_sources(self, networks: Iterable[tuple[bytes, int]]) -> int:
+        """Where visitors may come from: packed addresses with the prefix's length; none = anywhere.
+
+        Cuts those that may not be there any more, and tells how many. ValueError for more than 256.
+        """
+    def set_connection_limit(self, limit: int) -> None:
+        """So many visitors at a time, 0 = as many as come. Cuts nobody."""
+    def set_rates(self, to_target: float, to_visitor: float) -> None:
+        """Octets a second for all connections together, which share them evenly; 0 = as fast as it goes."""
+    def figures(self) -> tuple[int, int, int, int, int, int, float]:
+        """Connections now, and in all; those denied, and rejected; octets in (from the client) and out; seconds since
+        the last of them, or since the beginning."""
+    def connections(self) -> list[tuple[int, str, float, int, int]]:
+        """Of each: the stream's number, the visitor's address, seconds since he came, octets in and out."""
 
 class Link(Mux):
     """One session's carrier and the local sockets behind it. With `trace` the owner hears of each stream."""
@@ -111,6 +125,9 @@ class Link(Mux):
 
     def cut_tunnel(self, tunnel: int, code: int) -> None:
         """Reset every stream of `tunnel`, at both ends, whatever it still carries."""
+
+    def cut_stream(self, stream: int, code: int) -> bool:
+        """Reset one stream, at both ends; False when there is none of that number."""
 
     def busy(self) -> int:
         """How many connections are carried now, those included that only drain."""

@@ -13,6 +13,7 @@ from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy, memmove, memset
 
 from rport cimport _frame as f
+from rport._limits cimport RP_QUANTUM, rp_bucket_room, rp_bucket_set, rp_network, rp_peer_is_in
 from rport cimport _net as net
 from rport cimport _proxy
 from rport._mux cimport BUFFER_SIZE, INTERACTIVE, PULL_BROKEN, PULL_EMPTY, PULL_EOF, WANT_DATA, Mux, Stream
@@ -24,6 +25,8 @@ from rport._seal cimport Seal
 
 import logging
 import os
+from collections import OrderedDict
+from itertools import islice
 
 from rport.errors import LinkLost, ProtocolError
 
@@ -43,12 +46,15 @@ cdef enum:
     LEFT_BEHIND_MAX = 67108864  # octets that ended sessions may still owe to local sockets, one session's window
     NOTSENT_LOWAT = 262144      # what the kernel may hold unsent: enough to keep it busy between two turns
     SLICE_QUICK = 100000        # nanoseconds, the least that there is
+    SOURCES_MAX = 256           # networks of one tunnel: each visitor is held against all of them
 
-cdef double TURN_TIME = 0.05    # seconds, less one round: the API and the front door wait no longer
+cdef double TURN_TIME = 0.05    # seconds, less one link's: the API and the front door wait no longer
+cdef double LINK_TIME = 0.01    # of it, for what one link has received: a burst of tiny frames is a call of send() each
 cdef double DIAL_TIMEOUT = 10.0
 cdef double OPEN_TIMEOUT = 20.0
 cdef double QUEUE_PAUSE = 0.05  # between two tries at a Unix socket whose queue is full; nothing tells when it is not
 cdef double CLOSE_TIMEOUT = 2.0 # for the carrier to take a CLOSE, and for the peer to hang up behind it
+cdef double THAW = 0.01         # between two looks at tunnels with a rate: a fifth of what they may do at once
 cdef double LINGER = 300.0      # a half-closed stream on which nothing moves
 
 # What connect() to a Unix socket means by these is something else than what it means to TCP.
@@ -100,7 +106,7 @@ cdef class Pump:
         if self.poller < 0:
             raise OSError(errno, os.strerror(errno))
         self.pool = Pool()
-        self.active, self.graveyard, self.links = [], [], set()
+        self.active, self.graveyard, self.links, self.throttled = [], [], set(), []
         self.descriptor_limit = net.rp_descriptor_limit()
         self.paces = net.rp_paces()
         self.now = net.rp_now()
@@ -122,6 +128,8 @@ cdef class Pump:
             link.cut_draining()
         self.closed = True
         self.ticker.cancel()
+        if self.thawing is not None:
+            self.thawing.cancel()
         self.loop.remove_reader(self.poller)
 
     @property
@@ -208,8 +216,33 @@ cdef class Pump:
             if self.on_second is not None:
                 self.on_second(late)
 
+    cdef int throttle(self, Listener listener) except -1:
+        """Lets its connections go on when their tunnel's rate does."""
+        if not listener.throttled:
+            listener.throttled = True
+            self.throttled.append(listener)
+        if self.thawing is None and not self.closed:
+            self.thawing = self.loop.call_later(THAW, self._on_thaw)
+        return 0
+
+    def _on_thaw(self):
+        cdef Listener listener
+        cdef list work
+        self.thawing = None
+        self.now = net.rp_now()
+        work, self.throttled = self.throttled, []
+        for listener in work:
+            listener.throttled = False
+            listener.link.now = self.now
+            try:
+                listener.thaw()
+            except Exception as error:
+                listener.link.fail_unexpectedly(error)
+            self.activate(listener.link)
+        self._turn()
+
     cdef int _turn(self) except -1:
-        cdef int rounds
+        cdef int rounds, i
         cdef double started = net.rp_now()
         cdef Link link
         cdef list work
@@ -222,7 +255,10 @@ cdef class Pump:
             if not self.active:
                 break
             work, self.active = self.active, []
-            for link in work:
+            for i, link in enumerate(work):
+                if net.rp_now() - started > TURN_TIME:
+                    self.active[:0] = work[i:]
+                    break
                 link.queued = False
                 if link.dead:
                     continue
@@ -349,6 +385,8 @@ cdef class Conn(Stream):
                 net.close(self.fd)
             self.fd = -1
             pump.graveyard.append(self)
+            if self.listener is not None:
+                self.listener.leave(self)
         self.forget()
 
 
@@ -356,9 +394,15 @@ cdef class Listener:
     """Accepts visitors on `fd`, a listening non-blocking socket that it takes over. `proxy`, 1 or 2: each target is
     told of its visitor by a header of that version of the PROXY protocol."""
 
+    def __dealloc__(self):
+        free(self.sources)
+
     def __init__(self, Link link, int fd, uint32_t tunnel, int proxy=0):
         net.rp_nonblocking(fd)
         self.link, self.fd, self.tunnel, self.proxy = link, fd, tunnel, proxy
+        self.conns, self.held = set(), (OrderedDict(), OrderedDict())
+        self.turn = 1                           # a connection's is 0 while it was not called
+        self.used_at = net.rp_now()
         link.pump.register(fd, self, KIND_LISTENER, False)
         link.listeners.add(self)
 
@@ -395,9 +439,163 @@ cdef class Listener:
                 net.rp_abort(fd)
                 self.pause()
                 break
-            link.visitor(fd, self)
+            if self.welcomes(fd):
+                link.visitor(fd, self)
+            else:
+                net.rp_abort(fd)
         link.pump.activate(link)
         return 0
+
+    cdef bint welcomes(self, int fd) noexcept:
+        if self.sources_count and not rp_peer_is_in(self.sources, self.sources_count, fd):
+            self.denied += 1
+            return False
+        if self.connection_limit and len(self.conns) >= self.connection_limit:
+            self.rejected += 1
+            return False
+        return True
+
+    cdef void enter(self, Conn c) except *:
+        c.listener, c.limited = self, self.limited
+        c.since = self.used_at = self.link.now
+        self.total += 1
+        self.conns.add(c)
+
+    cdef void leave(self, Conn c) except *:
+        self.past_in += c.data_in
+        self.past_out += c.data_out
+        self.used_at = max(self.used_at, c.touched)
+        self.conns.discard(c)
+        for held in self.held:
+            held.pop(c, None)
+
+    # --- limits, all of which may change at any time -----------------------------------------------------------------
+
+    def set_sources(self, networks):
+        """Only from these may visitors come: pairs of a packed address and a prefix's length; none = from anywhere.
+        Cuts those that may not be there any more, at both ends, and tells how many; ValueError beyond SOURCES_MAX."""
+        cdef rp_network *made = NULL
+        cdef bytes address
+        cdef int i, bits, cut = 0
+        cdef Conn c
+        networks = list(networks)
+        if len(networks) > SOURCES_MAX:
+            raise ValueError(f"more than {SOURCES_MAX} networks")
+        for address, bits in networks:
+            if len(address) not in (4, 16) or not 0 <= bits <= 8 * len(address):
+                raise ValueError("no network")
+        if networks:
+            made = <rp_network *>realloc(NULL, len(networks) * sizeof(rp_network))
+            if made == NULL:
+                raise MemoryError
+            for i, (address, bits) in enumerate(networks):
+                memcpy(made[i].address, <const uint8_t *>address, len(address))
+                made[i].octets, made[i].bits = len(address), bits
+        free(self.sources)
+        self.sources, self.sources_count = made, len(networks)
+        for c in list(self.conns):
+            if c.fd < 0 or not self.sources_count or rp_peer_is_in(self.sources, self.sources_count, c.fd):
+                continue
+            if c.gone:                          # its session has ended, and it drains
+                c.close(self.link.pump, True)
+                self.link.drained_away(c)
+            else:
+                self.link.cut_stream(c.id, f.CODE_FORBIDDEN)
+            cut += 1
+        return cut
+
+    def set_connection_limit(self, int limit):
+        """So many visitors at a time, 0 = as many as come. Cuts nobody."""
+        self.connection_limit = limit
+
+    def set_rates(self, double to_target, double to_visitor):
+        """Octets a second for all connections together, which share them evenly; 0 = as fast as it goes. ValueError for
+        what is no rate."""
+        cdef Conn c
+        cdef double now = net.rp_now()
+        if not (to_target >= 0 and to_visitor >= 0):
+            raise ValueError("no rate")
+        rp_bucket_set(&self.buckets[TO_TARGET], to_target, now)
+        rp_bucket_set(&self.buckets[TO_VISITOR], to_visitor, now)
+        self.limited = to_target > 0 or to_visitor > 0
+        for c in self.conns:
+            c.limited = self.limited
+
+    cdef Py_ssize_t may(self, Conn c, int way, size_t size) except -1:
+        """How many of `size` octets may go now; 0 = none, and it waits until more may."""
+        cdef size_t room = rp_bucket_room(&self.buckets[way], self.link.pump.now, size)
+        if self.buckets[way].rate and (self.held[way] or self.called[way]):     # whoever came first goes first
+            room = min(room, self.share[way]) if c.turn[way] == self.turn else 0
+        if not room:
+            self.hold(c, way)
+        return room
+
+    cdef void spend(self, Conn c, int way, size_t size) noexcept:
+        if c.turn[way] == self.turn:
+            self.called[way] -= 1
+        c.turn[way] = 0
+        self.buckets[way].tokens -= size
+
+    cdef int hold(self, Conn c, int way) except -1:
+        if not c.held & (1 << way):
+            c.held |= 1 << way
+            self.held[way][c] = None
+        return self.link.pump.throttle(self)
+
+    cdef int thaw(self) except -1:
+        """Those that wait go on, as many as there is something for, who waited longest first."""
+        cdef int way
+        cdef size_t count, room
+        cdef Conn c
+        self.turn += 1
+        for way in range(2):
+            held = self.held[way]
+            self.called[way] = 0
+            count = len(held)
+            if not count:
+                continue
+            room = rp_bucket_room(&self.buckets[way], self.link.pump.now, <size_t>-1)
+            self.share[way] = max(<size_t>RP_QUANTUM, room // count)
+            self.called[way] = min(count, room // self.share[way])
+            for c in list(islice(held, self.called[way])):
+                if c.fd < 0:                    # one before it has ended it, too
+                    continue
+                held.pop(c, None)
+                c.held &= ~(1 << way)
+                c.turn[way] = self.turn
+                if way == TO_TARGET:
+                    self.link.sendable(c)
+                else:
+                    self.link.flush_backlog(c)
+        if self.held[0] or self.held[1]:
+            self.link.pump.throttle(self)
+        return 0
+
+    # --- figures -----------------------------------------------------------------------------------------------------
+
+    def figures(self):
+        """Connections now, and in all; those denied, and rejected; octets in (from the client) and out; seconds since
+        the last of them, or since the beginning."""
+        cdef uint64_t data_in = self.past_in, data_out = self.past_out
+        cdef double used_at = self.used_at
+        cdef Conn c
+        for c in self.conns:
+            data_in += c.data_in
+            data_out += c.data_out
+            used_at = max(used_at, c.touched)
+        return (len(self.conns), self.total, self.denied, self.rejected, data_in, data_out,
+                max(net.rp_now() - used_at, 0.0))
+
+    def connections(self):
+        """Of each: the stream's number, the visitor's address, seconds since he came, octets in and out."""
+        cdef Conn c
+        cdef char name[64]
+        cdef double now = net.rp_now()
+        found = []
+        for c in self.conns:
+            net.rp_peer_name(c.fd, name, sizeof(name))
+            found.append((c.id, (<bytes>name).decode(), max(now - c.since, 0.0), c.data_in, c.data_out))
+        return found
 
 
 cdef class Link(Mux):
@@ -488,6 +686,18 @@ cdef class Link(Mux):
         self.resume_listeners()
         self.wake()
 
+    def cut_stream(self, uint32_t stream, int code):
+        """Resets one stream, at both ends; False when there is none of that number."""
+        cdef Conn c = <Conn>self.streams.get(stream)
+        if c is None:
+            return False
+        self.now = net.rp_now()
+        c.close(self.pump, True)
+        self.reset(c, code)
+        self.resume_listeners()
+        self.wake()
+        return True
+
     @property
     def alive(self):
         return not self.dead
@@ -514,6 +724,9 @@ cdef class Link(Mux):
 
     cdef Py_ssize_t carrier_send(self, const uint8_t *p, size_t size) noexcept:
         return net.send(self.fd, p, size, net.MSG_NOSIGNAL)
+
+    cdef bint tired(self) noexcept:
+        return self.errands >= f.ERRANDS_MAX or net.rp_now() - self.feeding_since > LINK_TIME
 
     cdef uint8_t *tx_acquire(self) except NULL:
         return self.pump.pool.take()
@@ -569,11 +782,12 @@ cdef class Link(Mux):
             self.rx_ready = False
         elif got < 0 and errno == net.EINTR:
             return True
+        self.feeding_since = net.rp_now()
         done = self.feed(self.rx + self.rx_head, self.rx_tail - self.rx_head)
         if self.dead:
             return False
         self.rx_head += done
-        if self.errands >= f.ERRANDS_MAX and not self.closed:   # the rest behind the others' turn
+        if (self.untold or self.tired()) and not self.closed:   # the rest behind the others' turn
             self.rx_ready = True
             return True
         held = self.rx_tail - self.rx_head
@@ -736,8 +950,15 @@ cdef class Link(Mux):
         if c.fd < 0 or c.connecting:
             s.want &= ~WANT_DATA
             return PULL_EMPTY
+        if c.limited:
+            size = c.listener.may(c, TO_TARGET, size)
+            if not size:
+                s.want &= ~WANT_DATA
+                return PULL_EMPTY
         got = net.recv(c.fd, p, size, 0)
         if got > 0:
+            if c.limited:
+                c.listener.spend(c, TO_TARGET, got)
             if <size_t>got < size and not c.hup:
                 s.want &= ~WANT_DATA            # drained: the next edge says when there is more
             return got
@@ -867,6 +1088,10 @@ cdef class Link(Mux):
                 self.finish_session(0, "the numbers of streams are used up")
             return 0
         c.fd = fd
+        listener.enter(c)
+        if listener.buckets[TO_VISITOR].rate:   # its window grows to what the rate needs: what waits is the others' room
+            self.granted -= c.window - f.EARLY_WINDOW
+            c.window = c.allowance = f.EARLY_WINDOW
         if size:
             c.preface = (<const char *>header)[:size]
         if self.trace:
@@ -908,7 +1133,7 @@ cdef class Link(Mux):
         if not size:
             return 0
         if c.fd >= 0 and not c.connecting and not c.backlog_size:
-            got = net.send(c.fd, p, size, net.MSG_NOSIGNAL)
+            got = self.deliver(c, p, size) if c.limited else net.send(c.fd, p, size, net.MSG_NOSIGNAL)
             if <size_t>got == size:             # the common case
                 return self.consume(s, size)
             if got < 0:
@@ -919,10 +1144,27 @@ cdef class Link(Mux):
                 self.consume(s, got)
         return c.keep(p + got, size - got)
 
+    cdef Py_ssize_t deliver(self, Conn c, const uint8_t *p, size_t size) except -2:
+        """As send(), within the tunnel's rate: what must wait for it is as what the socket does not take."""
+        cdef size_t part = c.listener.may(c, TO_VISITOR, size)
+        cdef Py_ssize_t got = -1
+        if part:
+            got = net.send(c.fd, p, part, net.MSG_NOSIGNAL)
+        else:
+            net.rp_set_errno(net.EAGAIN)
+        if got > 0:
+            c.listener.spend(c, TO_VISITOR, got)
+            if <size_t>got == part and part < size:
+                c.listener.hold(c, TO_VISITOR)
+        return got
+
     cdef int flush_backlog(self, Conn c) except -1:
         cdef Py_ssize_t got
         while c.backlog_size:
-            got = net.send(c.fd, c.backlog + c.backlog_head, c.backlog_size, net.MSG_NOSIGNAL)
+            if c.limited:
+                got = self.deliver(c, c.backlog + c.backlog_head, c.backlog_size)
+            else:
+                got = net.send(c.fd, c.backlog + c.backlog_head, c.backlog_size, net.MSG_NOSIGNAL)
             if got < 0:
                 if errno == net.EAGAIN or errno == net.EWOULDBLOCK:
                     return 0

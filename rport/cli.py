@@ -106,6 +106,9 @@ def printing(prog: str, command: Callable[[], int]) -> int:
         if sys.stdout is not None:
             sys.stdout.flush()
         return code
+    except BrokenPipeError:  # whoever read it has seen enough, as head does
+        sys.stdout = None
+        return 1
     except OSError as error:
         sys.stdout = None  # or Python's end tries once more
         return complain(prog, UsageError(f"the output cannot be written: {error.strerror}"))

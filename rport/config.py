@@ -40,25 +40,24 @@ class Table:
         for option in self.options:
             if option.positional:
                 p.add_argument(option.name, nargs="*" if option.many else "?", metavar=option.metavar, help=option.help)
-            elif option.flag:
-                p.option(option.name, *short(option), action="store_true", default=None, help=option.help)
             else:
-                kind = {"action": "append"} if option.many else {}
-                p.option(option.name, *short(option), metavar=option.metavar, help=described(option), **kind)
+                add(p, option)
         p.option("version", action="version", version=f"{self.prog} {version}", help="show the version and end")
         return p
 
     def find_file(self, words: argparse.Namespace, environ: Mapping[str, str]) -> "File | None":
         """The configuration file that was named, else the first that is in a default place. Raises UsageError."""
-        named = value_of(self.options[0], _given(self.options[0], words, environ, None))
+        named = value_of(self.options[0], given(self.options[0], words, environ, None))
         if named is not None:
             return None if named == NO_FILE else File.load(named, self)
-        for place in self._places(environ):
+        for place in self.places(environ):
             if os.path.exists(place):
+                if not os.access(place, os.R_OK):  # a service's, and nobody here has named it
+                    raise UsageError(f"configuration file {place}: Permission denied; use sudo, or --config none")
                 return File.load(place, self)
         return None
 
-    def _places(self, environ: Mapping[str, str]) -> list[str]:
+    def places(self, environ: Mapping[str, str]) -> list[str]:
         base = environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
         own = [] if base.startswith("~") else [os.path.join(base, "rport", f"{self.prog}.toml")]
         return [*own, f"{SYSTEM_PLACE}/{self.prog}.toml"]
@@ -74,7 +73,7 @@ class Table:
         problems = list(file.problems) if file is not None else []
         for option in self.options:
             try:
-                values[option.field] = value_of(option, _given(option, words, environ, file))
+                values[option.field] = value_of(option, given(option, words, environ, file))
             except UsageError as error:
                 problems.append(str(error))
         if problems and strict:
@@ -90,7 +89,16 @@ class Table:
         return next((option for option in self.options if option.name == name), None)
 
 
-def _given(
+def add(p: Parser, option: Option) -> None:
+    """One that is no positional."""
+    if option.flag:
+        p.option(option.name, *short(option), action="store_true", default=None, help=option.help)
+    else:
+        kind = {"action": "append"} if option.many else {}
+        p.option(option.name, *short(option), metavar=option.metavar, help=described(option), **kind)
+
+
+def given(
     option: Option, words: argparse.Namespace, environ: Mapping[str, str], file: "File | None"
 ) -> list[Text] | None:
     """What was written in the place that counts. None: nowhere."""
@@ -126,6 +134,11 @@ class File:
         """Raises UsageError for a file that cannot be read."""
         text = files.read(path, CONFIG_MAX, "configuration file")
         return cls(path, text, table, _readable_by_all(path))
+
+    @property
+    def empty(self) -> bool:
+        """Nothing is set in it: all of it is comments."""
+        return not self._data
 
     def texts(self, option: Option) -> list[Text] | None:
         """What stands there for an option; nothing for what is among the problems already."""

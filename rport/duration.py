@@ -1,12 +1,12 @@
-"""Durations as users write them: 30s, 2m, 1h2m, 500ms, 1.5s, 0."""
+"""Durations as users write them: 30s, 2m, 1h2m, 90d, 500ms, 1.5s, 0."""
 
 import re
 
 from rport.errors import UsageError
 
-_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+_UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
-_PART = re.compile(rf"({_NUMBER.pattern})(ms|h|m|s)")
+_PART = re.compile(rf"({_NUMBER.pattern})(ms|d|h|m|s)")
 _WHOLE = re.compile(rf"(?:{_PART.pattern})+")
 _LONGEST = 10 * 365 * 86400.0  # ten years: what is longer is a mistake, and no timer takes it
 
@@ -26,4 +26,4 @@ def parse_duration(text: str) -> float:
 def _advice(text: str) -> str:
     if _NUMBER.fullmatch(text):
         return f'it needs a unit, such as "{text}s"'
-    return 'write it like "30s", "2m", "1h2m" or "500ms"'
+    return 'write it like "30s", "2m", "1h2m", "90d" or "500ms"'

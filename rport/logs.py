@@ -18,7 +18,8 @@ from rport.throttle import Throttle
 TEXT_MAX = 4000  # characters of one event; a peer's texts have up to 4096 octets each
 EXTRA_MAX = 200  # characters of one extra
 FRAMES_SHOWN = 4  # of an unexpected error: where it came from
-EXTRAS = ("session", "client", "user", "tunnel", "statistics")
+EXTRAS = ("session", "client", "user", "tunnel", "statistics", "audit")
+OBJECTS = ("statistics", "audit")  # of them; whoever gives one has bounded it
 
 LEVELS = {"error": logging.ERROR, "warning": logging.WARNING, "info": logging.INFO, "debug": logging.DEBUG}
 
@@ -64,7 +65,7 @@ class JsonFormatter(logging.Formatter):
         }
         for name in EXTRAS:
             if value := getattr(record, name, None):
-                item[name] = value if name == "statistics" else cut(escape(str(value)), EXTRA_MAX)
+                item[name] = value if name in OBJECTS else cut(escape(str(value)), EXTRA_MAX)
         return self._encode(item)
 
 

@@ -17,7 +17,7 @@ _DIALLED = {ANY_HOST: "127.0.0.1", "::": "::1"}
 UNIX = "unix:"  # in the place of a target's host, before the path of a socket on the client's machine
 UNIX_PATH_MAX = 107  # octets: sun_path of unix(7) but for its NUL; other systems than Linux take 103
 PROXY_VERSIONS = ("v1", "v2")  # of the PROXY protocol, as HAProxy's proxy-protocol.txt describes it
-CAPS = ("proxy", "unix")  # PROTOCOL.md, section 8: keys of a remote that not every peer knows
+CAPS = ("check", "proxy", "unix")  # PROTOCOL.md, section 8: messages, and keys of a remote, that not every peer knows
 
 _PARTS_MAX = 4
 _PART = re.compile(r"\[[^\[\]]*\]|[^:\[\]]*")

@@ -22,6 +22,17 @@ PING_PAUSE_MIN = 0.1  # seconds between pings at the least, whatever a user asks
 
 TUNNEL_MAX = 2**32 - 1  # the highest number of a tunnel: 32 bits in an OPEN
 
+CHECKS_MAX = 16  # targets that are checked at a time: a descriptor each at the client, for two seconds
+
+# Codes of REFUSE and RESET: PROTOCOL.md, section 7.
+CODE_FAILED = 1
+CODE_BUSY = 3
+CODE_REFUSED = 4
+CODE_TIMEOUT = 5
+CODE_UNREACHABLE = 6
+CODE_FORBIDDEN = 7
+CODE_NAME = 8
+
 # Codes of CLOSE: PROTOCOL.md, section 8.
 CLOSE_OK = 0
 CLOSE_PROTOCOL = 1

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from rport._pump import Pump
 from rport.signals import STATISTICS
+from rport.text import size, spoken
 
 RATE_SECONDS = 10
 LAG_SECONDS = 60
@@ -146,24 +147,6 @@ def sentence(first: str, n: Numbers) -> str:
 
 def _way(octets: int, rate: int, since: int, carrier: int) -> str:
     return f"{size(octets)} ({size(rate)}/s now, {size(since)}/s since the last print, {size(carrier)} on the wire)"
-
-
-def size(octets: float) -> str:
-    """`1.2 MB`: two or three digits, in powers of a thousand."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if octets < 999.5:
-            return f"{octets:.0f} {unit}" if octets >= 99.5 or unit == "B" else f"{octets:.1f} {unit}"
-        octets /= 1000
-    return f"{octets:.1f} TB"
-
-
-def spoken(seconds: float) -> str:
-    """`3d 4h`, `4h 5m`, `5m 6s` or `6s`: the two units that matter."""
-    whole = int(seconds)
-    parts = [(whole // 86400, "d"), (whole // 3600 % 24, "h"), (whole // 60 % 60, "m"), (whole % 60, "s")]
-    while len(parts) > 1 and not parts[0][0]:
-        del parts[0]
-    return " ".join(f"{value}{unit}" for value, unit in parts[:2])
 
 
 class OnStatistics:

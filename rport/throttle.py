@@ -1,4 +1,5 @@
-"""How many log lines others may cause: some at once, then one a second each, and a few a second all together.
+"""How much others may cause: log lines, some at once, then one a second each, and a few a second all together; of what
+is kept in the database for long, less.
 
 Pure; whoever asks says what time it is, in seconds that only grow.
 """
@@ -7,6 +8,8 @@ BURST = 20  # lines at once by one source: all that a person reads about one pee
 RATE = 1.0  # lines a second by one source after that
 ALL_BURST = 400  # lines at once by all sources: a fleet of clients that comes back behind one proxy
 ALL_RATE = 20.0  # lines a second by all sources: some 200 MB a day at the worst
+KEPT_RATE = 1 / 60  # rows a second by one source after its burst: half a megabyte a day
+KEPT_ALL_RATE = 1.0  # rows a second by all sources: 30 MB a day at the worst, and the audit log is kept for a year
 SOURCES_MAX = 1024  # that are told apart; beyond, the oldest begins anew
 TELL_AFTER = 10.0  # seconds from the first line that is left out to the line that says how many
 
@@ -37,7 +40,8 @@ class _Bucket:
 class Throttle:
     """Counts what it does not admit, until due() tells it."""
 
-    def __init__(self, now: float) -> None:
+    def __init__(self, now: float, rate: float = RATE, all_rate: float = ALL_RATE) -> None:
+        self._rate, self._all_rate = rate, all_rate
         self._all = _Bucket(ALL_BURST, now)
         self._sources: dict[str, _Bucket] = {}
         self._untold: dict[str, _Bucket] = {}
@@ -49,7 +53,7 @@ class Throttle:
             if len(self._sources) >= SOURCES_MAX:
                 del self._sources[next(iter(self._sources))]
             bucket = self._sources[source] = self._untold.get(source) or _Bucket(BURST, now)
-        if bucket.take(BURST, RATE, now) and self._all.take(ALL_BURST, ALL_RATE, now):
+        if bucket.take(BURST, self._rate, now) and self._all.take(ALL_BURST, self._all_rate, now):
             return True
         if len(self._untold) >= SOURCES_MAX:
             source, bucket = "others", self._all

@@ -10,6 +10,7 @@ from rport import __version__, known_servers
 from rport._pump import Pump
 from rport._seal import preferred_ciphers
 from rport.client.dial import dial, proxy_for
+from rport.client.facts import gather
 from rport.client.resolve import Resolver
 from rport.client.session import ClientSession, jitter
 from rport.client.settings import Settings
@@ -150,8 +151,9 @@ class Agent:
         dialled = await dial(self.settings, proxy, self._ciphers, self._resolver, self._check_fingerprint)
         latency = time.monotonic() - started
         log.debug("Handshake done, %s", dialled.keys.cipher)
+        facts = gather(self.settings, dialled.channel.sock)
         session = ClientSession(pump, dialled, self.settings, self._picked, self._resolver, self.status)
-        session.hello(self.identity)
+        session.hello(self.identity, facts)
         session.link.start(dialled.early)
         try:
             async with asyncio.timeout(WELCOME_TIMEOUT):

@@ -20,10 +20,12 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code."""
     argv = sys.argv[1:] if argv is None else argv
-    if argv and argv[0] in ("config", "key", "service"):
+    if argv and argv[0] in ("config", "enroll", "key", "service"):
         from rport.client import commands  # here: a client that serves need not carry them
 
         return printing("rport", lambda: commands.run(argv))
+    if list(argv) == ["help"]:  # no server's name
+        return complain("rport", UsageError("unexpected argument 'help'; see rport --help"))
     words = TABLE.parser(__version__).parse(argv)
     from rport.privileges import check_root  # here, so that --help answers at once
 

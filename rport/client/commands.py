@@ -1,4 +1,4 @@
-"""What `rport` does besides serving: `config check`, `key`, `service`."""
+"""What `rport` does besides serving: `config check`, `enroll`, `key`, `service`."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -17,6 +17,10 @@ def run(argv: Sequence[str]) -> int:
         from rport.client.settings import build
 
         return command(TABLE, build, (_read_identity, _read_certificates), rest)
+    if verb == "enroll":
+        from rport.client.enroll import enroll_command
+
+        return enroll_command(rest)
     if verb == "key":
         from rport.client.identity import key_command
 

@@ -12,12 +12,10 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from rport import __version__, logs
-from rport.client import screen
-from rport.client.screen import BOLD, DIM, GREEN, PLAIN, RED, YELLOW, Line, Screen
+from rport import __version__, logs, screen
 from rport.hosts import host_port
-from rport.statistics import size, spoken
-from rport.text import escape
+from rport.screen import BOLD, DIM, GREEN, PLAIN, RED, YELLOW, Line, Screen
+from rport.text import escape, size, spoken
 
 if TYPE_CHECKING:
     from rport.client.agent import Agent

@@ -24,6 +24,7 @@ examples:
 other commands (each has a --help):
   rport config check FILE         say what is wrong in a configuration file
   rport config example            show a file in which every option is explained
+  rport enroll CODE               become known to a server that gave this code, and write the configuration
   rport key [FILE]                make a key pair for --identity
   rport service install           run at every start of the machine
 
@@ -67,6 +68,12 @@ TABLE = Table("rport", [
     Option("auth", "login; better in the environment or as @FILE", "USER:PASSWORD",
            lazily("rport.login", "parse_login"), env=("AUTH",), secret=True, live=True),
     Option("identity", "this client's key pair, made by `rport key`", "FILE", path, live=True, hint="file"),
+    Option("id", "what the server knows this machine by; else it goes by the key of --identity", "ID",
+           lazily("rport.facts", "parse_id"), live=True),
+    Option("name", "what this machine is called; else its host name", "NAME", lazily("rport.facts", "parse_name"),
+           live=True),
+    Option("tag", "what sorts this machine among others, such as site=berlin", "TAG",
+           lazily("rport.facts", "parse_tag"), many=True, live=True),
     Option("keepalive", "time between pings, 0 = off", "D", lazily("rport.duration", "parse_duration"), "25s",
            live=True),
     Option("max-retry-count", "tries after the first; -1 = for ever", "N", parse_count, "-1", live=True),

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from rport.errors import UsageError
 from rport.hosts import clean_host, is_port
 from rport.remote import UNIX, clean_path, target_name
+from rport.text import cut
+
+RULES_SHOWN, RULE_SHOWN = 5, 80  # of the rules that there are, and characters of each, in a refusal: it is one line
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,13 @@ def refusal(rules: Sequence[Rule], host: str, port: int) -> str | None:
     if is_local(host) or any(rule.allows(host, port) for rule in rules):
         return None
     shown = target_name(host, port)
-    if host.startswith(UNIX):
-        return f"no --allow rule covers {shown}; to dial it, add --allow {shown}"
-    return f"{shown} is not on this client's loopback and no --allow rule covers it; to dial it, add --allow {shown}"
+    what = shown if host.startswith(UNIX) else f"{shown}, which is not on this client's loopback"
+    return f"{_uncovered(rules)} {what}; to dial it, give the client --allow {shown}"
+
+
+def _uncovered(rules: Sequence[Rule]) -> str:
+    if not rules:
+        return "no --allow rule covers"
+    names = ", ".join(cut(rule.text, RULE_SHOWN) for rule in rules[:RULES_SHOWN])
+    more = f" and {len(rules) - RULES_SHOWN} more" if len(rules) > RULES_SHOWN else ""
+    return f"no --allow rule (there are {names}{more}) covers"

@@ -16,18 +16,16 @@ from rport.client.resolve import Resolver
 from rport.client.settings import Settings
 from rport.client.status import Status
 from rport.errors import AuthFailed, LinkLost, Refused, RportError
+from rport.facts import Facts
 from rport.hosts import PORT_MAX
 from rport.remote import CAPS, UNIX, Remote, target_name
-from rport.session import TUNNEL_MAX, Session
+from rport.session import CHECKS_MAX, CODE_BUSY, CODE_FORBIDDEN, CODE_NAME, TUNNEL_MAX, Session
 
 PORT_RETRY_MIN, PORT_RETRY_MAX = 0.1, 5.0  # seconds between tries for a port that somebody else holds
 VERSION_SHOWN = 64  # characters of the server's version and of its name for the session
 TELL_AGAIN = 10.0  # seconds between two lines about one target that cannot be reached
 OFFERS_MAX = 256  # tunnels that the server asked for: as many as it may have at all
 LOOKUPS_MAX = 256  # names that are looked up at a time, PENDING_MAX; a stream that is reset does not end its own
-CODE_BUSY = 3  # PROTOCOL.md, section 7
-CODE_FORBIDDEN = 7
-CODE_NAME = 8
 
 log = logging.getLogger("rport")
 log_state = logging.getLogger("rport.state")  # what Status tells, too
@@ -67,12 +65,13 @@ class ClientSession(Session):
         self._offered: set[int] = set()
         self._retries: set[int] = set()  # remotes that wait to be declared again
         self._lookups = 0
+        self._checks = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._waits: dict[int, float] = {}
         self.status.declare(self.remotes)
         self.link.admit_peer()  # the handshake has proved its key
 
-    def hello(self, identity: str) -> None:
+    def hello(self, identity: str, facts: Facts) -> None:
         """Queue the hello; `identity` is the same for all sessions of this process."""
         message: dict[str, object] = {
             "type": "hello",
@@ -80,6 +79,7 @@ class ClientSession(Session):
             "identity": identity,
             "remotes": [self._wanted(ref) for ref, remote in enumerate(self.remotes) if not remote.needs],
             "caps": list(CAPS),
+            **facts.to_wire(),
         }
         if self.settings.auth is not None:
             message["user"], message["password"] = self.settings.auth
@@ -96,6 +96,8 @@ class ClientSession(Session):
             self._on_offer(message)
         elif kind == "withdraw":
             self._on_withdraw(message)
+        elif kind == "check":
+            self._on_check(message)
 
     def _on_welcome(self, message: control.Message) -> None:
         if self.welcomed.done():
@@ -209,6 +211,30 @@ class ClientSession(Session):
             where = target_name(*self._targets[number])
             log.warning("The server closed its tunnel to %s: %s", where, reason, extra=self.tags(limit="the server"))
             self._drop(number)
+
+    def _on_check(self, message: control.Message) -> None:
+        """Does a target answer?"""
+        number = control.get_int(message, "id", 1, TUNNEL_MAX)
+        remote = Remote.from_wire(message.get("remote"))
+        if self._checks >= CHECKS_MAX:
+            busy = {"code": CODE_BUSY, "error": f"this client checks {CHECKS_MAX} targets already"}
+            self.send({"type": "checked", "id": number, **busy})
+            return
+        self._checks += 1
+        self._spawn(self._try_target(number, remote))
+
+    async def _try_target(self, number: int, remote: Remote) -> None:
+        from rport.client.check import check  # here: few servers ask
+
+        try:
+            result = await check(self.settings, self.resolver, remote)
+        finally:
+            self._checks -= 1
+        level = logging.WARNING if result.get("code") == CODE_FORBIDDEN else logging.DEBUG
+        said = result.get("error", "it does")
+        about = self.tags(limit="the server")
+        log.log(level, "The server asked whether %s answers: %s", remote.target, said, extra=about)
+        self.send({"type": "checked", "id": number, **result})
 
     def _drop(self, number: int) -> None:
         self.link.drop_target(number)

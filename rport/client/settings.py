@@ -8,6 +8,7 @@ from rport.client.address import Address
 from rport.client.policy import Rule
 from rport.client.upgrade import upgrade_request
 from rport.errors import UsageError
+from rport.facts import TAGS_MAX
 from rport.login import Login
 from rport.remote import Remote
 
@@ -26,6 +27,9 @@ class Settings(NamedTuple):
     fingerprint: str | None = None
     auth: Login | None = None
     identity: str | None = None
+    id: str | None = None
+    name: str | None = None
+    tag: tuple[str, ...] = ()
     keepalive: float = 25.0
     max_retry_count: int | None = None
     max_retry_interval: float = 300.0
@@ -63,6 +67,8 @@ def build(values: dict[str, Any]) -> Settings:
     for one, other in itertools.combinations(settings.remotes, 2):
         if one.clashes(other):
             raise UsageError(f"remotes {one} and {other}: the server can listen there for one of them only")
+    if len(settings.tag) > TAGS_MAX:
+        raise UsageError(f"{len(settings.tag)} tags given; a machine has at most {TAGS_MAX}")
     if settings.server is not None and settings.header:
         address = settings.server
         upgrade_request(settings.hostname or address.authority, address.path, "", settings.header)

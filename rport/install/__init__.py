@@ -99,6 +99,7 @@ def _install(program: Program, table: Table, host: Host, words: argparse.Namespa
     host.directory(os.path.dirname(program.config), 0o755, ROOT)
     host.directory(program.state, 0o700, owner)
     new = host.file(program.config, example(table), 0o640, Owner(0, owner.group), keep=True)
+    host.let_read(program.config, owner)
     changed = _drop_socket(program, host) if "socket" not in kinds else False
     for kind in kinds:
         changed |= host.file(program.unit(kind), units[kind], 0o644, ROOT)
@@ -134,9 +135,15 @@ def _command(program: Program, given: str | None, host: Host) -> str:
         if any(f"{part}/".startswith(f"{hidden}/") for hidden in HIDDEN):
             raise UsageError(
                 f"{part}: a service sees nothing of {', '.join(HIDDEN)}; install the program elsewhere, for example "
-                f"from a clone: python3 -m venv /opt/rport && /opt/rport/bin/pip install '.[server]'"
+                f"{_elsewhere()}"
             )
     return given
+
+
+def _elsewhere() -> str:
+    if getattr(sys, "frozen", False):  # there is no Python to install it with
+        return "unpack the archive in /opt"
+    return "from a clone: python3 -m venv /opt/rport && /opt/rport/bin/pip install '.[server]'"
 
 
 def _own_path(program: Program) -> str:
@@ -247,8 +254,8 @@ def _stop(program: Program, host: Host, kinds: list[str]) -> None:
 
 
 def _status(program: Program, host: Host) -> int:
-    unit = program.unit("service")
-    if not host.has(unit):
+    unit = next(filter(host.has, (program.unit("service"), program.packaged("service"))), None)
+    if unit is None:
         print(f"{program.name}: not installed; {program.name} service install does it")
         return NOT_INSTALLED
     print(f"unit: {unit}")

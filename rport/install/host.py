@@ -6,6 +6,7 @@ A step that finds all as it should be says so and changes nothing. With `dry` no
 import contextlib
 import os
 import shutil
+import stat
 import subprocess
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -127,6 +128,19 @@ class Host:
             self._replace(self.path(name), text, mode, owner)
         self.say(name, "created" if old is None else "updated")
         return True
+
+    def let_read(self, name: str, owner: Owner) -> None:
+        """A file of root's alone, as `rport enroll` writes it, is for the owner's group to read, too."""
+        path = self.path(name)
+        if not owner.group or not self.has(name):
+            return
+        status = os.stat(path)
+        if status.st_uid or status.st_gid or status.st_mode & 0o044:
+            return
+        if not self.dry:
+            os.chown(path, 0, owner.group)
+            os.chmod(path, stat.S_IMODE(status.st_mode) | 0o040)
+        self.say(name, "given to the group of the service")
 
     def _replace(self, path: str, text: str, mode: int, owner: Owner) -> None:
         temporary = f"{path}.{os.getpid()}"  # systemd reads no unit with such a name

@@ -28,6 +28,10 @@ class Program(NamedTuple):
         """Where a unit is, `kind` being service or socket."""
         return f"/etc/systemd/system/{self.name}.{kind}"
 
+    def packaged(self, kind: str) -> str:
+        """Where a package of the system has it; one of ours goes before it."""
+        return f"/usr/lib/systemd/system/{self.name}.{kind}"
+
     @property
     def mark(self) -> str:
         return MARK.format(self.name)
@@ -54,7 +58,8 @@ After=network-online.target nss-lookup.target
 [Service]
 Type=notify
 ExecStart={command} --config {config}
-ExecReload=/bin/kill -HUP $MAINPID
+# The shell's own kill: /bin/kill is in a package that not every system has.
+ExecReload=/bin/sh -c 'kill -HUP ${{MAINPID}}'
 User={user}
 StateDirectory={name}
 StateDirectoryMode=0700
@@ -124,11 +129,14 @@ WantedBy=sockets.target
 """
 
 
-def service_unit(program: Program, command: str, user: str, *, socket: bool) -> str:
-    """`command`: the absolute path of the program; `socket`: it has its listening sockets from a socket unit."""
+def service_unit(program: Program, command: str, user: str, *, socket: bool, mark: str | None = None) -> str:
+    """`command`: the absolute path of the program; `socket`: it has its listening sockets from a socket unit.
+
+    `mark`: the first line's comment, of a unit that others install.
+    """
     return _SERVICE.format(
         **program._asdict(),
-        mark=program.mark,
+        mark=mark or program.mark,
         config=program.config,
         command=quoted(command),
         user=user,

@@ -4,13 +4,14 @@ A rule is a regular expression that is searched in the listening address as the 
 the port alone. What is matched is the parsed address in its one spelling, never the text that a peer chose.
 """
 
+import functools
 import ipaddress
 import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from rport.hosts import host_port, listen_address
+from rport.hosts import listen_address
 
 PATTERN_MAX = 1024  # characters: a longer list of ports belongs into several rules
 EVERYTHING = ("", "*")
@@ -45,8 +46,13 @@ def shown_address(host: str, port: int) -> str:
     A zone says on which link the address is, may be written as a number or a name, and would let its writer put digits
     of his choice into the text.
     """
+    return f"{_shown_host(host)}:{port}"
+
+
+@functools.lru_cache(maxsize=256)  # a search for a port asks of the same one thousands of times
+def _shown_host(host: str) -> str:
     address = listen_address(host)
-    return host_port(str(address if address.version == 4 else ipaddress.IPv6Address(int(address))), port)
+    return f"[{ipaddress.IPv6Address(int(address))}]" if address.version == 6 else str(address)
 
 
 def _compile(text: object) -> re.Pattern[str]:

@@ -1,21 +1,19 @@
 """Who may come in: the files that say so, the check of a login off the event loop, and what to do when they change."""
 
 import asyncio
-import contextlib
 import logging
-import os
-import sys
-import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from rport.errors import Refused, UsageError
 from rport.keys import public_text
 from rport.server.authorized import AuthorizedKeys, ClientKey, load_keys
+from rport.server.credentials import Credentials, Managed
 from rport.server.delays import Delays
+from rport.server.errors import Busy
+from rport.server.hashing import HashingThreads
 from rport.server.settings import Settings
 from rport.server.users import User, Users, load_users
 from rport.server.watch import Watch
@@ -29,6 +27,11 @@ NAME_SHOWN = 64  # characters of a user's name in the log
 NO_KEY = (
     "the server lets in client keys that it knows, and none was shown: make one with `rport key`, have its public key "
     "put into the server's authorized keys, and give it with --identity"
+)
+
+STRANGER = (
+    "the server lets in the clients that it was told of: have an enrolment code made, and run `rport enroll CODE`; or "
+    "give the --auth or --identity that it has for this client"
 )
 
 log = logging.getLogger("rport")
@@ -62,20 +65,19 @@ class Grant:
 
     user: User | None = None
     key: ClientKey | None = None
+    client: Managed | None = None  # by a credential of the store, which the files have no say in
 
     def allows(self, host: str, port: int) -> bool:
         """The user's rules and the key's both, where there are both."""
-        return (self.user is None or self.user.listen.allow(host, port)) and (
-            self.key is None or self.key.listen.allow(host, port)
+        return (
+            (self.user is None or self.user.listen.allow(host, port))
+            and (self.key is None or self.key.listen.allow(host, port))
+            and (self.client is None or self.client.listen.allow(host, port))
         )
 
-    @property
-    def holder(self) -> tuple[str | None, bytes | None]:
-        """Whose it is, whatever it allows at the moment."""
-        user, key = self.user, self.key
-        return user.name if user is not None else None, key.public if key is not None else None
-
     def __str__(self) -> str:
+        if self.client is not None:
+            return f"client {quoted(self.client.client)}"
         parts = [f"user {quoted(self.user.name)}"] if self.user is not None else []
         return ", ".join(parts + ([f"key {quoted(self.key.name)}"] if self.key is not None else []))
 
@@ -83,18 +85,18 @@ class Grant:
 class Admission:
     """One per server. Raises UsageError when made with files that cannot be used."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, credentials: Credentials) -> None:
         self._settings = settings
+        self._credentials = credentials
         self._watch = Watch(*_paths(settings))  # before they are read, so that no change falls in between
         self._users, self._keys = _load(settings)
         self._delays = Delays()
-        self._pool = ThreadPoolExecutor(CHECKS_MAX, "login", _stand_back)
-        self._waiting = 0
+        self._threads = HashingThreads(CHECKS_MAX, WAITING_MAX, "login")
 
     @property
     def open(self) -> bool:
         """Everybody is let in."""
-        return self._users is None and self._keys is None
+        return self._users is None and self._keys is None and not self._credentials.closed
 
     def warnings(self) -> list[str]:
         """What whoever set it up should know."""
@@ -114,8 +116,13 @@ class Admission:
 
     async def check(self, attempt: Attempt) -> Grant:
         """Raises LoginFailed, or Refused with the code `busy` when it was not looked at. The caller bounds the time."""
+        managed = self._credentials.find(attempt.user, attempt.password, attempt.public)
+        if managed is not None:
+            return Grant(client=managed)
         key = self._check_key(attempt)
         if self._users is None:
+            if self._keys is None and not self.open:
+                raise self._unknown(attempt)
             return Grant(key=key)
         wait = self._delays.begin(attempt.address, attempt.user, attempt.identity, time.monotonic())
         if wait:
@@ -133,6 +140,12 @@ class Admission:
         except Refused:
             raise Refused("busy", "the server's users were changed at this moment; try again") from None
 
+    def _unknown(self, attempt: Attempt) -> LoginFailed:
+        """Where nobody comes in but clients of the store."""
+        hold = self._delays.failed_without_user(attempt.address, time.monotonic())
+        key = f"key '{public_text(attempt.public)}'" if attempt.public is not None else "no key"
+        return LoginFailed(f"login failed: {STRANGER}", f"user {quoted(attempt.user)}" if attempt.user else key, hold)
+
     def _check_key(self, attempt: Attempt) -> ClientKey | None:
         if self._keys is None:
             return None
@@ -148,19 +161,18 @@ class Admission:
         text = f"login failed: the key {shown} may not be used from {attempt.address}"
         raise LoginFailed(text, f"key {quoted(key.name)}", hold)
 
+    def wrong_code(self, address: str, text: str) -> LoginFailed:
+        """Somebody there wanted to enrol with a code that is none. His neighbours do not pay: only the answer waits."""
+        hold = self._delays.failed_without_user(address, time.monotonic())
+        return LoginFailed(text, "an enrolment code", hold)
+
     async def _verify(self, users: Users, attempt: Attempt) -> bool:
         if not users.slow:
             return users.verify(attempt.user, attempt.password)
-        if self._waiting >= CHECKS_MAX + WAITING_MAX:
-            raise Refused("busy", "too many logins at once; try again in a moment")
-        work = self._pool.submit(users.verify, attempt.user, attempt.password)
-        self._waiting += 1
-        loop = asyncio.get_running_loop()
-        work.add_done_callback(lambda work: _tell(loop, self._done, work))
-        return await asyncio.wrap_future(work)  # cancelled with its client: then a check that waits is never begun
-
-    def _done(self) -> None:
-        self._waiting -= 1
+        try:
+            return await self._threads.run(lambda: users.verify(attempt.user, attempt.password))
+        except Busy as error:
+            raise Refused("busy", str(error)) from None
 
     # --- what changes --------------------------------------------------------------------------------------------
 
@@ -169,6 +181,13 @@ class Admission:
 
         A key was proved by the handshake, whether or not anybody asked for one then.
         """
+        if grant.client is not None:
+            client = self._credentials.renew(grant.client)
+            if client is None:
+                raise Refused("auth", "the credential of this client was revoked or changed at the server")
+            return Grant(client=client)
+        if self._users is None and self._keys is None and not self.open:
+            raise Refused("auth", "the server lets in none but the clients that it was told of, from now on")
         return Grant(self._renew_user(grant.user), self._renew_key(address, public))
 
     def _renew_user(self, old: User | None) -> User | None:
@@ -221,7 +240,7 @@ class Admission:
         return True
 
     def close(self) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._threads.close()
 
 
 def quoted(text: str) -> str:
@@ -237,21 +256,3 @@ def _paths(settings: Settings) -> list[str]:
 
 def _load(settings: Settings) -> tuple[Users | None, AuthorizedKeys | None]:
     return load_users(settings.auth, settings.authfile), load_keys(settings.authorized_keys)
-
-
-def _stand_back() -> None:
-    """In a thread that works at hashes: strangers who try to log in cost the carried connections no processor.
-
-    A fourth of what another gets, not less, so that who knows his password comes in at a busy server too.
-    """
-    if sys.platform == "linux":  # elsewhere it would be the whole process's, or another's
-        with contextlib.suppress(OSError):  # a service manager may forbid it
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 6)
-
-
-def _tell(loop: asyncio.AbstractEventLoop, call: Callable[[], None], _: "Future[bool]") -> None:
-    """From a thread; the loop may be gone."""
-    try:
-        loop.call_soon_threadsafe(call)
-    except RuntimeError:
-        log.debug("a login was checked when the server had ended")

@@ -9,7 +9,7 @@ NAT does not delay its return.
 from collections import OrderedDict
 from hashlib import blake2b
 
-from rport.server.gate import source_of
+from rport.server.door.gate import source_of
 
 FIRST = 0.5  # seconds behind the first failure: a mistyped password is corrected no faster
 LONGEST = 60.0  # seconds between two tries: 1440 guesses a day

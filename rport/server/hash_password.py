@@ -26,12 +26,17 @@ def hash_password_command(argv: Sequence[str]) -> int:
         return complain(prog, UsageError("give no argument: the password is asked for, or read from the input"))
     p.parse(argv)
     try:
-        print(make_hash(_ask() if sys.stdin is not None and sys.stdin.isatty() else _read()))
+        print(make_hash(ask_password()))
     except UsageError as error:
         return complain(prog, error)
     except (EOFError, KeyboardInterrupt):
         return complain(prog, UsageError("no password was given"))
     return 0
+
+
+def ask_password() -> str:
+    """Twice on a terminal, else a line of the input. Raises UsageError, EOFError, KeyboardInterrupt."""
+    return _ask() if sys.stdin is not None and sys.stdin.isatty() else _read()
 
 
 def _ask() -> str:

@@ -5,7 +5,7 @@ import socket
 from typing import Any
 
 from rport.hosts import host_port, listen_address
-from rport.server.errors import PortUnavailable
+from rport.server.errors import PortInUse, PortUnavailable
 
 BACKLOG = 1024  # visitors that wait for accept; the kernel caps it at somaxconn
 
@@ -37,7 +37,8 @@ def listen(host: str, port: int, *, dual: bool = False) -> socket.socket:
         sock.listen(BACKLOG)  # two sockets may be bound to one port with SO_REUSEADDR; only one may listen
     except OSError as error:
         sock.close()
-        raise PortUnavailable(f"cannot listen on {where}: {_reason(error, port)}") from None
+        kind = PortInUse if error.errno == errno.EADDRINUSE else PortUnavailable
+        raise kind(f"cannot listen on {where}: {_reason(error, port)}") from None
     return sock
 
 

@@ -1,33 +1,40 @@
-"""The server's heart: sessions by id and identity, what the API asks for, the way in and the way out."""
+"""The server's heart: sessions by id, what the API asks for, the way in and the way out."""
 
 import asyncio
 import contextlib
 import itertools
 import logging
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Any
 
 from rport import __version__
 from rport._pump import Pump
 from rport._seal import preferred_ciphers
 from rport.channel import read_message
-from rport.errors import LinkLost, ProtocolError
+from rport.errors import LinkLost, ProtocolError, Refused
 from rport.handshake import MESSAGE_MAX, Responder
 from rport.keys import KeyPair
-from rport.remote import Remote
 from rport.server import registry
 from rport.server.admission import Admission, Grant
-from rport.server.certificates import Certificates
+from rport.server.credentials import Credentials
+from rport.server.door.certificates import Certificates
+from rport.server.door.gate import ADMISSION_TIMEOUT, tags
+from rport.server.door.rules import Rules
+from rport.server.door.upgrade import Arrival
 from rport.server.errors import SessionNotFound
-from rport.server.gate import ADMISSION_TIMEOUT, tags
-from rport.server.rules import Rules
+from rport.server.hello import Enrolment, Hello
+from rport.server.inventory import Client, Inventory
+from rport.server.inventory.identity import Shown, process_of
 from rport.server.session import ServerSession
 from rport.server.settings import Settings
-from rport.server.upgrade import Arrival
+from rport.server.tunnels.listening import Live
+from rport.server.tunnels.pool import Pool
 from rport.session import CLOSE_GOING_DOWN
 from rport.statistics import Statistics, sentence
 from rport.websocket import MessageReader, encode_message
+
+Enroller = Callable[[Enrolment], Awaitable[tuple[str, str]]]  # id and name of the client; raises Refused
 
 DRAIN_TIME = 10.0  # seconds that carried connections get to end when the server stops
 
@@ -55,7 +62,14 @@ class Service:
         self.numbers = itertools.count(1)  # of sessions, for the log
         self._tasks: set[asyncio.Task[None]] = set()
         self._ciphers = preferred_ciphers()
-        self.admission = Admission(settings)
+        self.inventory = Inventory()
+        self.credentials = Credentials(self.inventory)
+        self.ports_pool = Pool(self.ports, settings)
+        self.on_declared: Callable[[ServerSession, Live], None] = lambda session, live: None
+        self.on_undeclared: Callable[[ServerSession, Live, str], None] = lambda session, live, reason: None
+        self.admission = Admission(settings, self.credentials)
+        self.enroller: Enroller | None = None  # who knows the codes
+        self.on_login_failed: Callable[[str, str], None] = lambda user, address: None
         self._following = asyncio.get_running_loop().create_task(self._follow(None))
         self._spawn(self.certificates.keep_fresh())
 
@@ -69,6 +83,7 @@ class Service:
         self.settings = settings
         for session in self._sessions.values():
             session.trace()
+        self.ports_pool.reconfigure(settings)
         self.rules.backend, self.rules.trusted = settings.proxy, settings.trusted_proxy
         self.certificates.reconfigure(settings)
         self._following.cancel()
@@ -77,10 +92,11 @@ class Service:
     async def _follow(self, settings: Settings | None) -> None:
         """Whatever says who may come in has a say over who is there."""
         if settings is not None and await self.admission.reconfigure(settings):
-            self._review()
-        await self.admission.follow(self._review)
+            self.review()
+        await self.admission.follow(self.review)
 
-    def _review(self) -> None:
+    def review(self) -> None:
+        """Who may come in has changed."""
         for session in list(self._sessions.values()):
             session.review()
 
@@ -124,15 +140,24 @@ class Service:
 
     # --- the table -----------------------------------------------------------------------------------------------
 
-    def admit(self, session: ServerSession) -> None:
+    def identify(self, grant: Grant, hello: Hello, public: bytes | None) -> Client:
+        """Which machine it is. Raises Refused."""
+        return self.inventory.identify(_shown(grant, hello, public), grant.client and grant.client.client)
+
+    def admit(self, session: ServerSession, client: Client, hello: Hello) -> None:
         """Its hello was accepted: the API sees it."""
-        assert session.entry is not None
-        self._sessions[session.entry.id] = session
-        self.registry.add(session.entry)
+        entry = session.entry
+        assert entry is not None
+        owner = _shown(session.grant, hello, session.public).owner
+        self.inventory.connect(client, session, hello.facts, entry.version, entry.address, owner)
+        self._sessions[entry.id] = session
+        self.registry.add(entry)
         self.on_change()
 
-    def dismiss(self, session: ServerSession) -> None:
+    def dismiss(self, session: ServerSession, reason: str) -> None:
         assert session.entry is not None
+        assert session.client is not None
+        self.inventory.disconnect(session.client, session, reason)
         self._sessions.pop(session.entry.id, None)
         self.registry.remove(session.entry.id)
         self.on_change()
@@ -142,23 +167,30 @@ class Service:
         count = len(self.registry)
         return f"{'Stopping' if self.draining else 'Serving'}, {count} session{'' if count == 1 else 's'}"
 
-    def predecessor(self, identity: str, user: str, grant: Grant) -> ServerSession | None:
-        """The session of the same client, login and key, whose place a new one takes."""
-        found = self.registry.find_by_identity(identity, user)
-        session = self._sessions.get(found.id) if found is not None else None
-        return session if session is not None and session.grant.holder == grant.holder else None
+    async def enrol(self, enrolment: Enrolment) -> tuple[str, str]:
+        """The id and the name of the client whose key it is from now on. Raises Refused.
 
-    def holder(self, lhost: str, lport: int) -> tuple[ServerSession, registry.Tunnel] | None:
-        """Whose tunnel stands in the way of listening there."""
-        found = self.registry.holder_of(lhost, lport)
-        return (self._sessions[found[0].id], found[1]) if found is not None else None
+        A wrong code, which the enroller refuses as `auth`, is a failed login; what else it refuses counts for nothing.
+        """
+        if self.enroller is None:
+            raise Refused("auth", "this server takes no enrolments")
+        try:
+            return await self.enroller(enrolment)
+        except Refused as error:
+            if error.code != "auth":
+                raise
+            raise self.admission.wrong_code(enrolment.address, str(error)) from None
 
-    async def open_tunnel(self, session_id: str, remote: Remote) -> registry.Tunnel:
-        """For the API. Raises SessionNotFound, TunnelExists, PortUnavailable, NotAllowed."""
+    def session(self, session_id: str) -> ServerSession:
+        """Raises SessionNotFound."""
         session = self._sessions.get(session_id)
         if session is None:
-            raise SessionNotFound(f"no session {session_id}")
-        return await session.open_tunnel(remote)
+            raise SessionNotFound(f"no session {session_id[:80]}")
+        return session
+
+    def sessions(self) -> Iterator[ServerSession]:
+        """All that were admitted."""
+        return iter(self._sessions.values())
 
     def statistics(self) -> dict[str, Any]:
         """All numbers, for the API and the log: docs/logging.md."""
@@ -187,7 +219,7 @@ class Service:
         """Take no more visitors, let carried connections end for up to DRAIN_TIME, then say goodbye."""
         self.draining = True
         for session in self._sessions.values():
-            session.stop_listening()
+            session.tunnels.stop()
         deadline = asyncio.get_running_loop().time() + DRAIN_TIME
         while self._streams() and asyncio.get_running_loop().time() < deadline:
             await asyncio.sleep(0.05)
@@ -200,3 +232,8 @@ class Service:
 
     def _streams(self) -> int:
         return sum(session.link.busy() for session in self._sessions.values())
+
+
+def _shown(grant: Grant, hello: Hello, public: bytes | None) -> Shown:
+    # What nobody checked is nobody's name.
+    return Shown(grant.user.name if grant.user is not None else "", public, hello.facts.id, process_of(hello.identity))

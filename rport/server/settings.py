@@ -5,8 +5,9 @@ from typing import Any, NamedTuple
 from rport.cli import default_state_dir
 from rport.errors import UsageError
 from rport.login import Login
-from rport.server.backend import Backend
+from rport.server.door.backend import Backend
 from rport.server.networks import Network
+from rport.server.tunnels.ranges import Ranges
 
 
 class Settings(NamedTuple):
@@ -24,6 +25,16 @@ class Settings(NamedTuple):
     tls_cert: str | None = None
     tls_key: str | None = None
     tls_client_ca: str | None = None
+    port_range: range | None = None
+    exclude_ports: Ranges | None = None
+    tunnel_host: str = "127.0.0.1"
+    db: str | None = None
+    cors_origin: tuple[str, ...] = ()
+    public_url: str | None = None
+    keep_disconnected: float = 90 * 86400.0
+    keep_audit: float = 365 * 86400.0
+    keep_events: float = 7 * 86400.0
+    otel: bool = False
     log_level: str = "info"
     log_format: str = "text"
     log_file: str | None = None

@@ -51,7 +51,7 @@ function _shtab_rport_using
 end
 
 set -g _shtab_rport_commands 
-set -g _shtab_rport_opts_with_value --allow --auth --config --fingerprint --header --hostname --identity --keepalive --log-file --log-format --log-level --max-retry-count --max-retry-interval --proxy --state-dir --tls-ca --tls-cert --tls-key --tls-server-name
+set -g _shtab_rport_opts_with_value --allow --auth --config --fingerprint --header --hostname --id --identity --keepalive --log-file --log-format --log-level --max-retry-count --max-retry-interval --name --proxy --state-dir --tag --tls-ca --tls-cert --tls-key --tls-server-name
 
 complete -c rport -e
 complete -c rport -f
@@ -60,6 +60,9 @@ complete -c rport -n _shtab_rport_using -l config -xka "(__fish_complete_path (c
 complete -c rport -n _shtab_rport_using -l fingerprint -x -d 'the server'"'"'s key, or its first 16 or more hex digits'
 complete -c rport -n _shtab_rport_using -l auth -x -d 'login; better in the environment or as @FILE'
 complete -c rport -n _shtab_rport_using -l identity -xka "(__fish_complete_path (commandline -ct))" -d 'this client'"'"'s key pair, made by `rport key`'
+complete -c rport -n _shtab_rport_using -l id -x -d 'what the server knows this machine by; else it goes by the key of --identity'
+complete -c rport -n _shtab_rport_using -l name -x -d 'what this machine is called; else its host name'
+complete -c rport -n _shtab_rport_using -l tag -x -d 'what sorts this machine among others, such as site=berlin'
 complete -c rport -n _shtab_rport_using -l keepalive -x -d 'time between pings, 0 = off'
 complete -c rport -n _shtab_rport_using -l max-retry-count -x -d 'tries after the first; -1 = for ever'
 complete -c rport -n _shtab_rport_using -l max-retry-interval -x -d 'longest wait between tries'
@@ -80,4 +83,4 @@ complete -c rport -n _shtab_rport_using -l log-file -xka "(__fish_complete_path 
 complete -c rport -n _shtab_rport_using -l allow-root -d 'run as root under a service manager all the same'
 complete -c rport -n _shtab_rport_using -l version -d 'show the version and end'
 complete -c rport -n _shtab_rport_using -l help -d 'show help and end'
-complete -c rport -n '_shtab_rport_using; and test $_shtab_rport_npos -eq 0' -ka "(echo config; echo key; echo service)" -d '[http[s]://]HOST[:PORT][/PATH] of rportd; port 80, or 443 with https, if left out'
+complete -c rport -n '_shtab_rport_using; and test $_shtab_rport_npos -eq 0' -ka "(echo config; echo enroll; echo key; echo service)" -d '[http[s]://]HOST[:PORT][/PATH] of rportd; port 80, or 443 with https, if left out'

@@ -51,7 +51,7 @@ function _shtab_rportd_using
 end
 
 set -g _shtab_rportd_commands 
-set -g _shtab_rportd_opts_with_value --auth --authfile --authorized-keys --config --host --key --log-file --log-format --log-level --port --proxy --state-dir --tls-cert --tls-client-ca --tls-key --trusted-proxy -p
+set -g _shtab_rportd_opts_with_value --auth --authfile --authorized-keys --config --cors-origin --db --exclude-ports --host --keep-audit --keep-disconnected --keep-events --key --log-file --log-format --log-level --port --port-range --proxy --public-url --state-dir --tls-cert --tls-client-ca --tls-key --trusted-proxy --tunnel-host -p
 
 complete -c rportd -e
 complete -c rportd -f
@@ -68,6 +68,16 @@ complete -c rportd -n _shtab_rportd_using -l trusted-proxy -x -d 'believe what t
 complete -c rportd -n _shtab_rportd_using -l tls-cert -xka "(__fish_complete_path (commandline -ct))" -d 'certificate chain (PEM): speak TLS; read again when it changes'
 complete -c rportd -n _shtab_rportd_using -l tls-key -xka "(__fish_complete_path (commandline -ct))" -d 'its private key (PEM)'
 complete -c rportd -n _shtab_rportd_using -l tls-client-ca -xka "(__fish_complete_path (commandline -ct))" -d 'let in only whoever shows a certificate of these authorities (PEM)'
+complete -c rportd -n _shtab_rportd_using -l port-range -x -d 'where ports are from that the server picks for tunnels; else the kernel picks any'
+complete -c rportd -n _shtab_rportd_using -l exclude-ports -x -d 'ports that no tunnel gets, such as 22,80,8000-8999'
+complete -c rportd -n _shtab_rportd_using -l tunnel-host -x -d 'address that tunnels listen on which are opened through the API without one'
+complete -c rportd -n _shtab_rportd_using -l db -x -d 'database of clients, users and what happened: sqlite+aiosqlite:////PATH or postgresql+asyncpg://USER@HOST/NAME; else rportd.db in the state directory'
+complete -c rportd -n _shtab_rportd_using -l cors-origin -x -d 'let the web pages of this origin ask the API, with a token that they were given'
+complete -c rportd -n _shtab_rportd_using -l public-url -x -d 'the URL by which clients reach this server, for enrolment codes'
+complete -c rportd -n _shtab_rportd_using -l keep-disconnected -x -d 'how long clients are kept that are not there, unless they have credentials of the API; 0 = for ever'
+complete -c rportd -n _shtab_rportd_using -l keep-audit -x -d 'how long the audit log is kept; 0 = for ever'
+complete -c rportd -n _shtab_rportd_using -l keep-events -x -d 'how long events are kept, for those who were away; 0 = for ever'
+complete -c rportd -n _shtab_rportd_using -l otel -d 'send traces and metrics of the API to a collector, as the variables OTEL_... say'
 complete -c rportd -n _shtab_rportd_using -l state-dir -xka "(__fish_complete_path (commandline -ct))" -d 'where keys and the like are kept; else $STATE_DIRECTORY or ~/.local/state/rport'
 complete -c rportd -n _shtab_rportd_using -s v -l verbose -d 'log more, as --log-level debug does'
 complete -c rportd -n _shtab_rportd_using -l log-level -xka "error warning info debug" -d 'how much is logged: error, warning, info, debug'
@@ -76,4 +86,4 @@ complete -c rportd -n _shtab_rportd_using -l log-file -xka "(__fish_complete_pat
 complete -c rportd -n _shtab_rportd_using -l allow-root -d 'run as root under a service manager all the same'
 complete -c rportd -n _shtab_rportd_using -l version -d 'show the version and end'
 complete -c rportd -n _shtab_rportd_using -l help -d 'show help and end'
-complete -c rportd -n '_shtab_rportd_using; and test $_shtab_rportd_npos -eq 0' -ka "(echo config; echo hash-password; echo service)" -d 'or a command'
+complete -c rportd -n '_shtab_rportd_using; and test $_shtab_rportd_npos -eq 0' -ka "(echo config; echo db; echo hash-password; echo health; echo service; echo token; echo user)" -d 'or a command'

@@ -1,0 +1,1 @@
+"""`rportctl`: what an administrator does with a server, by its API alone."""
