@@ -12,6 +12,8 @@ from rport.errors import Refused, UsageError
 from rport.login import parse_login
 from rport.server import admission, passwords
 from rport.server.admission import Admission, Attempt, LoginFailed, quoted
+from rport.server.credentials import Credentials
+from rport.server.inventory import Inventory
 from rport.server.passwords import make_hash
 from rport.server.settings import Settings
 from rport.server.users import Users
@@ -44,7 +46,7 @@ def settings(directory: Path, users: dict[str, list[str]] | None = None, auth: s
 
 def run(made: Settings, body: Callable[[Admission], Awaitable[None]]) -> None:
     async def main() -> None:
-        subject = Admission(made)
+        subject = Admission(made, Credentials(Inventory()))
         try:
             async with asyncio.timeout(30):
                 await body(subject)
@@ -147,7 +149,7 @@ def test_a_check_whose_client_has_gone_is_not_begun(tmp_path: Path, monkeypatch:
         slow.go.set()
         assert await outcome(subject, login("me:secret", "192.0.2.99")) == "in"
         assert slow.began == admission.CHECKS_MAX + 1
-        while subject._waiting:
+        while subject._threads.calls:
             await asyncio.sleep(0)
 
     run(settings(tmp_path, {f"me:{make_hash('secret')}": []}), body)
@@ -218,7 +220,7 @@ def test_broken_files_are_named_at_the_start(tmp_path: Path) -> None:
     made = settings(tmp_path, {})
     (tmp_path / "users.json").write_text("{")
     with pytest.raises(UsageError, match="authfile"):
-        Admission(made)
+        Admission(made, Credentials(Inventory()))
 
 
 def test_changes_are_followed(tmp_path: Path) -> None:

@@ -15,10 +15,12 @@ from rport.client.agent import Agent
 from rport.client.dial import Dialled
 from rport.client.policy import Rule
 from rport.client.resolve import AddrInfo, Resolver
-from rport.client.session import CODE_FORBIDDEN, LOOKUPS_MAX, OFFERS_MAX, ClientSession
+from rport.client.session import LOOKUPS_MAX, OFFERS_MAX, ClientSession
 from rport.client.settings import Settings
 from rport.errors import AuthFailed, ProtocolError, Refused
+from rport.facts import Facts
 from rport.remote import Remote
+from rport.session import CODE_FORBIDDEN
 from tests.support.wire import (
     ACCEPT,
     CLOSE,
@@ -174,9 +176,9 @@ def declared(frames: list[Frame]) -> list[dict[str, object]]:
 
 def test_what_an_older_server_would_misunderstand_waits_for_its_welcome() -> None:
     async def body(session: ClientSession, peer: WirePeer) -> None:
-        session.hello("00" * 32)
+        session.hello("00" * 32, Facts())
         hello = msgpack.unpackb((await ask(lambda: peer.wait_for(CONTROL)))[2])
-        assert hello["caps"] == ["proxy", "unix"]
+        assert hello["caps"] == ["check", "proxy", "unix"]
         assert [remote["lport"] for remote in hello["remotes"]] == [1, 3]
         peer.send(control(type="welcome", version="test", session="00" * 32, caps=["unix", "later", 1, []]))
         assert declared(await settle(peer)) == [{"ref": 2, "lhost": "0.0.0.0", "lport": 2, "unix": "/run/x.sock"}]
@@ -217,7 +219,7 @@ def test_sockets_that_the_server_asks_for_need_a_rule(path: str, error: bool) ->
         answer = msgpack.unpackb((await ask(lambda: peer.wait_for(CONTROL)))[2])
         assert answer == {"type": "answer", "id": 1} | ({"error": answer.get("error")} if error else {})
         if error:
-            assert answer["error"].endswith(f"to dial it, add --allow unix:{path}")
+            assert answer["error"].endswith(f"to dial it, give the client --allow unix:{path}")
 
     run(body)
 

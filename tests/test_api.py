@@ -5,6 +5,7 @@ import json
 import re
 from base64 import b64encode
 from collections.abc import Iterator
+from dataclasses import replace
 from hashlib import sha256
 from typing import Any
 
@@ -12,11 +13,13 @@ import pytest
 
 from rport.remote import Remote
 from rport.server.api import create_app
-from rport.server.api.guard import BODY_MAX, from_here, loopback_peer
 from rport.server.errors import NotAllowed, PortUnavailable, SessionNotFound, TunnelExists
+from rport.server.principal import Principal
 from rport.server.registry import Entry, Registry, Tunnel
 from rport.statistics import Numbers
 from tests.support.door import PATIENCE, Door, open_door
+from tests.support.loops import USUAL
+from tests.support.plane import bare_plane
 
 SESSION = f"{7:064x}"
 
@@ -38,11 +41,11 @@ class StubService:
         own = {"version": self.version, "sessions": 1, "sessions_total": 2, "tunnels": 3, "ciphers": {"aegis256": 1}}
         return own | NUMBERS._asdict()
 
-    async def open_tunnel(self, session_id: str, remote: Remote) -> Tunnel:
+    async def put(self, who: Principal, session_id: str, remote: Remote) -> tuple[int, Remote]:
         self.asked.append((session_id, remote))
         if self.error is not None:
             raise self.error
-        return Tunnel(id=5, remote=remote, port=remote.lport or 40000)
+        return 5, replace(remote, lport=remote.lport or 40000)
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +55,7 @@ def stub() -> StubService:
 
 @pytest.fixture(scope="module")
 def door(stub: StubService) -> Iterator[Door]:
-    with open_door(create_app(stub), "uvloop") as door:
+    with open_door(create_app(bare_plane(stub, tunnels=stub)), USUAL) as door:
         yield door
 
 
@@ -74,7 +77,7 @@ class Answer:
 
     @property
     def json(self) -> Any:
-        assert self.headers["content-type"] == "application/json"
+        assert self.headers["content-type"] in ("application/json", "application/problem+json")
         return json.loads(self.body)
 
 
@@ -91,7 +94,7 @@ def put(door: Door, query: str, session: str = SESSION) -> Answer:
 
 def test_status_counts_the_sessions(door: Door, service: StubService) -> None:
     assert ask(door, "/api/v1/status").json == {"version": "1.2.3", "sessions_count": 0}
-    service.registry.add(Entry(SESSION, "0.1.0", "192.0.2.1:5", "", "secret"))
+    service.registry.add(Entry(SESSION, "0.1.0", "192.0.2.1:5", "", "web-1"))
     assert ask(door, "/api/v1/status").json["sessions_count"] == 1
 
 
@@ -104,12 +107,13 @@ def test_statistics(door: Door, service: StubService) -> None:
 
 def test_sessions_are_listed_with_ports_as_strings(door: Door, service: StubService) -> None:
     tunnel = Tunnel(1, Remote("0.0.0.0", 0, "::1", 22), 40001)
-    service.registry.add(Entry(SESSION, "0.1.0", "192.0.2.1:5", "me", "secret", {1: tunnel}))
+    service.registry.add(Entry(SESSION, "0.1.0", "192.0.2.1:5", "me", "web-1", {1: tunnel}))
     answer = ask(door, "/api/v1/sessions")
     assert answer.status == 200
     assert answer.json == [
         {
             "id": SESSION,
+            "client_id": "web-1",
             "version": "0.1.0",
             "address": "192.0.2.1:5",
             "remotes": [{"lhost": "0.0.0.0", "lport": "40001", "rhost": "::1", "rport": "22", "proxy": ""}],
@@ -200,7 +204,7 @@ def test_bad_parameters_are_named(door: Door, service: StubService, query: str, 
 def test_errors_have_their_status(door: Door, service: StubService, error: Exception, status: int) -> None:
     service.error = error
     answer = put(door, "local=2222&remote=22")
-    assert (answer.status, answer.json) == (status, {"error": str(error)})
+    assert (answer.status, answer.json["error"]) == (status, str(error))
 
 
 def test_the_same_tunnel_again_has_no_content(door: Door, service: StubService) -> None:
@@ -219,7 +223,7 @@ def test_a_bug_is_not_told(door: Door, service: StubService) -> None:
 @pytest.mark.parametrize("path", ["/api", "/api/v2/status", "/api/none"])
 def test_unknown_paths_are_json_too(door: Door, path: str) -> None:
     answer = ask(door, path)
-    assert (answer.status, answer.json) == (404, {"error": "Not Found"})
+    assert (answer.status, answer.json["error"]) == (404, "Not Found")
 
 
 @pytest.mark.parametrize("path", ["/", "/docs", "/openapi.json", "/redoc", "/apis", "/x/../api/v1/status"])
@@ -232,7 +236,7 @@ def test_whoever_tries_the_port_learns_what_it_is(door: Door, host: str, path: s
 
 def test_a_wrong_method_is_json_too(door: Door) -> None:
     answer = ask(door, "/api/v1/status", "DELETE")
-    assert (answer.status, answer.json) == (405, {"error": "Method Not Allowed"})
+    assert (answer.status, answer.json["error"]) == (405, "Method Not Allowed")
     assert answer.headers["allow"] == "GET"
 
 
@@ -241,14 +245,17 @@ def test_a_wrong_method_is_json_too(door: Door) -> None:
 
 def test_the_description_names_what_can_come(door: Door) -> None:
     description = ask(door, "/api/openapi.json").json
-    assert set(description["paths"]) == {
+    assert set(description["paths"]) > {
         "/api/v1/status",
         "/api/v1/statistics",
         "/api/v1/sessions",
         "/api/v1/sessions/{session_id}/tunnels",
+        "/api/v1/audit",
+        "/api/v1/audit/export",
+        "/api/v1/events",
     }
     answers = description["paths"]["/api/v1/sessions/{session_id}/tunnels"]["put"]["responses"]
-    assert set(answers) == {"200", "204", "400", "403", "404", "409", "default"}
+    assert set(answers) == {"200", "204", "400", "401", "403", "404", "409", "503", "507", "default"}
     assert "HTTPValidationError" not in description["components"]["schemas"]
 
 
@@ -262,61 +269,3 @@ def test_the_page_needs_nobody_else(door: Door) -> None:
     for tag in ("script", "style"):
         (content,) = re.findall(f"<{tag}>(.*?)</{tag}>", page, re.DOTALL)
         assert f"{tag}-src 'sha256-{b64encode(sha256(content.encode()).digest()).decode()}'" in policy
-
-
-# --- the guard -------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:80", "127.0.0.1", "127.0.0.1:8080", "[::1]", "[::1]:8080"])
-def test_this_machine_is_served(door: Door, host: str) -> None:
-    assert ask(door, "/api/v1/status", Host=host).status == 200
-
-
-@pytest.mark.parametrize(
-    "host", ["", "evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "127.0.0.2", "::1", "localhost:x"]
-)
-@pytest.mark.parametrize("path", ["/api/v1/status", "/api/docs", "/api", "/api/none"])
-def test_other_names_are_refused(door: Door, host: str, path: str) -> None:
-    answer = ask(door, path, Host=host)
-    assert answer.status == 403
-    assert "ssh -L" in answer.json["error"]
-    assert answer.headers["connection"] == "close"
-
-
-@pytest.mark.parametrize("name", ["X-Forwarded-For", "Forwarded", "Via", "X-Real-IP"])
-def test_what_came_through_a_proxy_is_refused(door: Door, name: str) -> None:
-    assert Answer(door, "GET", "/api/v1/status", {name: "127.0.0.1"}, None).status == 403
-
-
-@pytest.mark.parametrize(
-    ("client", "here"),
-    [
-        (("127.0.0.1", 1), True),
-        (("127.8.9.1", 1), True),
-        (("::1", 1), True),
-        (("::ffff:127.0.0.1", 1), True),
-        (("192.0.2.1", 1), False),
-        (("::ffff:192.0.2.1", 1), False),
-        (("2001:db8::1", 1), False),
-        (("localhost", 1), False),
-        (("", 0), False),
-        (None, False),
-    ],
-)
-def test_a_loopback_peer(client: object, here: bool) -> None:
-    assert loopback_peer(client) is here
-
-
-def test_there_is_one_host() -> None:
-    assert from_here([(b"host", b"localhost")])
-    assert not from_here([])
-    assert not from_here([(b"host", b"localhost"), (b"host", b"localhost")])
-
-
-def test_a_body_is_bounded(door: Door) -> None:
-    small = ask(door, "/api/v1/status", body=b"x" * 100)
-    assert small.status == 200
-    answer = ask(door, "/api/v1/status", Content_Length=str(BODY_MAX + 1))
-    assert answer.status == 413
-    assert str(BODY_MAX) in answer.json["error"]
-    assert ask(door, "/api/v1/status", Transfer_Encoding="chunked").status == 411

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rport.errors import UsageError
-from rport.server.backend import Backend, parse_backend
+from rport.server.door.backend import Backend, parse_backend
 
 
 @pytest.mark.parametrize(

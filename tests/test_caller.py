@@ -2,7 +2,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from rport.server.caller import Caller
+from rport.server.door.caller import Caller
 
 TRUSTED = [ip_network("10.0.0.0/8")]
 PROXY, STRANGER = ("10.0.0.1", 5555), ("192.0.2.1", 4711)

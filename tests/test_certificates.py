@@ -9,7 +9,7 @@ import pytest
 
 from rport.errors import UsageError
 from rport.server import watch
-from rport.server.certificates import Certificates
+from rport.server.door.certificates import Certificates
 from rport.server.settings import Settings
 from tests.support.certificates import Authority
 

@@ -143,6 +143,15 @@ def test_output_that_cannot_be_written(module: str, unbuffered: str) -> None:
     assert done.returncode == 1
 
 
+def test_who_has_seen_enough_hears_nothing() -> None:
+    nobody_reads, end = os.pipe()
+    os.close(nobody_reads)
+    words = [sys.executable, "-m", "rport.server", "config", "example"]
+    done = subprocess.run(words, stdout=end, stderr=subprocess.PIPE, text=True)
+    os.close(end)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
 def test_a_bug_is_not_taken_for_a_mistake_of_the_user_s() -> None:
     code = """
 import sys

@@ -211,6 +211,14 @@ def test_which_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert found() == "named"
 
 
+def test_a_file_of_the_service_that_is_not_for_everybody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "prog.toml").touch()
+    monkeypatch.setattr("rport.config.SYSTEM_PLACE", str(tmp_path))
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(UsageError, match=r"/prog.toml: Permission denied; use sudo, or --config none$"):
+        TABLE.find_file(TABLE.parser("1").parse([]), {"XDG_CONFIG_HOME": str(tmp_path / "home")})
+
+
 def test_reload(caplog: pytest.LogCaptureFixture) -> None:
     from typing import NamedTuple
 

@@ -6,20 +6,19 @@ from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 import pytest
-import uvloop
 
 from rport.client.connect import connect, interleave
 from rport.client.resolve import AddrInfo
 from tests.support.descriptors import open_descriptors
+from tests.support.loops import LOOPS
 from tests.support.neighbours import black_hole
 
-LOOPS = [asyncio.new_event_loop, uvloop.new_event_loop]
 NEVER = 60.0  # seconds; no test waits so long
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
 
 
-@pytest.fixture(params=LOOPS, ids=["asyncio", "uvloop"])
+@pytest.fixture(params=LOOPS.values(), ids=LOOPS)
 def run(request: pytest.FixtureRequest) -> Run:
     """Runs it in either loop, and no descriptor is left behind."""
 

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from rport.client.console import block, wanted
-from rport.client.screen import width
 from rport.client.settings import Settings
 from rport.client.status import Status
 from rport.remote import Remote
+from rport.screen import width
 from rport.statistics import Counts
 
 

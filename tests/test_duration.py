@@ -17,6 +17,8 @@ from rport.errors import UsageError
         ("1m30s", 90.0),
         ("1h2m3s4ms", 3723.004),
         ("87600h", 315360000.0),
+        ("90d", 7776000.0),
+        ("1d12h", 129600.0),
     ],
 )
 def test_parse(text: str, seconds: float) -> None:
@@ -34,7 +36,7 @@ def test_a_bare_number_is_answered_with_a_proposal(text: str) -> None:
     [
         "",
         "s",
-        "1d",
+        "1w",
         "1 s",
         "-1s",
         "1s ",

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rport.server.forwarded import HOPS_MAX, client_of
+from rport.server.door.forwarded import HOPS_MAX, client_of
 
 PROXY = ("10.0.0.1", 5555)
 TRUSTED = [ip_network("10.0.0.0/8"), ip_network("fd00::/8")]

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import logging
 import os
 import random
 import socket
@@ -15,12 +16,13 @@ import pytest
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from rport.client.upgrade import UpgradeResponse, new_key, upgrade_request
-from rport.server import front
-from rport.server.front import PIPELINE_MAX, RportHttp
-from rport.server.gate import Gate
-from rport.server.rules import Rules
+from rport.server.door import front
+from rport.server.door.front import PIPELINE_MAX, RportHttp
+from rport.server.door.gate import Gate
+from rport.server.door.rules import Rules
 from rport.websocket import HEAD_MAX, HEADERS_MAX, SUBPROTOCOL
 from tests.support.door import PATIENCE, Door, open_door, read_head
+from tests.support.loops import LOOPS
 from tests.support.programs import read_all
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="  # RFC 6455, section 1.3
@@ -52,7 +54,7 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-@pytest.fixture(params=["asyncio", "uvloop"], scope="module")
+@pytest.fixture(params=LOOPS, scope="module")
 def loop(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -446,6 +448,73 @@ def test_the_gate_refuses_and_opens_again(loop: str) -> None:
             sock.sendall(PLAIN)
             assert read_head(sock).startswith(b"HTTP/1.1 200 ")
             assert gate.inside == 0  # connected, but no longer unknown
+
+
+SLOW = b"POST /api/v1/login HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\n{"
+
+
+async def hearing(scope: Any, receive: Any, send: Any) -> None:
+    """Wants the whole body."""
+    while (await receive()).get("more_body"):
+        pass
+    await app(scope, receive, send)
+
+
+@pytest.mark.parametrize("before", [b"", PLAIN])
+def test_a_body_that_does_not_come_counts_at_the_gate_and_has_an_end(before: bytes, loop: str) -> None:
+    gate = Gate(9, 1)
+    with open_door(hearing, loop, gate, timeout=0.5) as door, door.connect() as slow:
+        slow.sendall(before + SLOW)
+        until(lambda: gate.inside == 1)
+        with door.connect() as second:
+            assert read_all(second).startswith(b"HTTP/1.1 503 ")
+        assert b"no whole request body within 0.5 s" in read_all(slow)
+        until(lambda: gate.inside == 0)
+
+
+def test_a_body_that_comes_leaves_the_gate(loop: str) -> None:
+    gate = Gate(9, 1)
+    with open_door(hearing, loop, gate, timeout=0.5) as door, door.connect() as sock:
+        for _ in range(3):
+            sock.sendall(SLOW)
+            until(lambda: gate.inside == 1)
+            sock.sendall(b"12345678")
+            assert read_head(sock).startswith(b"HTTP/1.1 200 ")
+            assert receive(sock, len("/api/v1/login")) == b"/api/v1/login"
+            assert gate.inside == 0
+        time.sleep(0.6)  # longer than a body may take
+        sock.sendall(SLOW + b"12345678")
+        assert read_head(sock).startswith(b"HTTP/1.1 200 ")
+
+
+async def much(scope: Any, receive: Any, send: Any) -> None:
+    """More than the system keeps."""
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"16777216")]})
+    await send({"type": "http.response.body", "body": bytes(1 << 24)})
+
+
+@pytest.mark.parametrize("requests", [1, PIPELINE_MAX])
+def test_an_answer_that_nobody_reads_is_not_kept(
+    requests: int, loop: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(front, "UNREAD_TIME", 0.3)
+    caplog.set_level(logging.INFO)
+    with open_door(much, loop) as door, door.connect() as sock:
+        sock.sendall(PLAIN * requests)
+        until(lambda: "it does not read its answer" in caplog.text)
+        assert len(read_all(sock)) < 1 << 24
+    assert "Exception" not in caplog.text
+
+
+def test_an_answer_may_be_read_at_leisure(loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(front, "UNREAD_TIME", 0.5)
+    with open_door(much, loop) as door, door.connect() as sock:
+        sock.sendall(LAST)
+        got = 0
+        while part := receive(sock, 1 << 20):
+            got += len(part)
+            time.sleep(0.1)  # half a second would not do for all of it
+        assert got > 1 << 24
 
 
 def test_a_link_counts_until_it_leaves(loop: str) -> None:

@@ -178,6 +178,17 @@ def test_the_socket_follows_the_configuration(image: Path, capsys: pytest.Captur
     assert "rportd.socket" not in (image / "etc/systemd/system/rportd.service").read_text()
 
 
+@BOTH
+def test_a_package_s_unit_counts_for_status(table: Table, image: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    name = table.prog
+    unit = image / f"usr/lib/systemd/system/{name}.service"
+    unit.parent.mkdir(parents=True)
+    unit.write_text(service_unit(PROGRAMS[name], f"/usr/bin/{name}", name, socket=False, mark="# Of the package"))
+    assert unit.read_text().startswith("# Of the package; what you want otherwise: systemctl edit")
+    assert run(table, image, "status") == 3
+    assert f"unit: /usr/lib/systemd/system/{name}.service\n" in capsys.readouterr().out
+
+
 @needs_root
 def test_units_of_others_stay(image: Path, capsys: pytest.CaptureFixture[str]) -> None:
     unit = image / "etc/systemd/system/rportd.service"
@@ -344,3 +355,25 @@ def test_elsewhere(
         assert f"nssm install {table.prog} " in out
     else:
         assert out.count("\n") == 1
+
+
+@needs_root
+def test_the_service_can_read_what_enroll_wrote(image: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = image / "etc/rport/rport.toml"
+    config.parent.mkdir(parents=True)
+    config.write_text('server = "x"\n')
+    config.chmod(0o600)
+    assert run(CLIENT, image, "install", "--dry-run") == 0
+    assert config.stat().st_mode & 0o777 == 0o600
+    assert run(CLIENT, image, "install") == 0
+    status = config.stat()
+    assert (status.st_uid, status.st_mode & 0o777) == (0, 0o640)
+    assert status.st_gid == (image / "var/lib/rport").stat().st_gid != 0
+    assert "/etc/rport/rport.toml: given to the group of the service\n" in capsys.readouterr().out
+    assert run(CLIENT, image, "install") == 0
+    assert "given to the group" not in capsys.readouterr().out
+    for mode in (0o640, 0o644):  # its owner thought about it
+        config.chmod(mode)
+        os.chown(config, 0, 0)
+        assert run(CLIENT, image, "install") == 0
+        assert (config.stat().st_gid, config.stat().st_mode & 0o777) == (0, mode)

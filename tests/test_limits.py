@@ -884,12 +884,13 @@ def test_refusals_that_wait_to_be_sent_are_bounded(client: bool, more: int) -> N
     numbers = range(first(client), first(client) + 2 * (2 * STREAMS_MAX + 1 + more), 2)
 
     async def body(pump: Pump) -> None:
-        with session(pump, client=client) as side:
-            await ask(lambda: side.peer.send(*(open_frame(number) for number in numbers)))  # one record: none is sent
+        async with stuck(pump, client) as session:
+            await ask(lambda: session.peer.send(*(open_frame(number) for number in numbers)))
             if more:
-                return await side.is_cut()
-            got = await side.goes_on()
+                return await session.is_cut()
+            got = await settle(session.peer)
             assert [stream for stream, kind, _ in got if kind == REFUSE] == list(numbers)
+            assert not session.ended.is_set()
 
     run(body)
 
@@ -1054,6 +1055,7 @@ class Echo(Session):
     def __init__(self, pump: Pump, *, client: bool) -> None:
         mine, theirs = key_pair_for(client, "aegis256")
         near, far = socket.socketpair()
+        near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)  # the least that there is, some KiB
         super().__init__(pump, Channel(near), mine, client=client)
         self.peer = WirePeer(far, theirs, client=not client)
         self.told: list[control.Message] = []
@@ -1061,6 +1063,23 @@ class Echo(Session):
     def on_message(self, kind: str, message: control.Message) -> None:
         self.told.append(message)
         self.send(message)
+
+    async def is_cut(self) -> None:
+        await until(self.ended.is_set)
+        assert isinstance(self.error, ProtocolError)
+
+
+@contextlib.asynccontextmanager
+async def stuck(pump: Pump, client: bool) -> AsyncIterator[Echo]:
+    """Its peer is admitted, and has not read what fills the carrier: whatever comes next waits here."""
+    session = Echo(pump, client=client)
+    with contextlib.closing(session.peer):
+        session.link.start()
+        session.link.admit_peer()
+        session.link.control(bytes(CONTROL_MAX))
+        await until(lambda: session.link.carrier_out > 0)
+        yield session
+        session.link.abort(None)
 
 
 def nested(levels: int) -> object:
@@ -1115,19 +1134,14 @@ def test_control_messages_beyond_the_limits_end_the_session(client: bool, value:
 @pytest.mark.parametrize("more", [0, 1])
 def test_a_session_ends_when_more_than_a_mebibyte_of_answers_waits(client: bool, more: int) -> None:
     async def body(pump: Pump) -> None:
-        session = Echo(pump, client=client)
-        with contextlib.closing(session.peer):
-            session.link.start()
-            session.link.admit_peer()
+        async with stuck(pump, client) as session:
             message = msgpack.packb({"type": "x"})
             count = CONTROLS_UNSENT // (len(message) + MESSAGE_COST) + more
-            await ask(lambda: session.peer.send(frame(0, CONTROL, message) * count))  # one record: all come at once
+            await ask(lambda: session.peer.send(frame(0, CONTROL, message) * count))
             if more:
-                await until(session.ended.is_set)
-                assert isinstance(session.error, ProtocolError)
-            else:
-                assert len(await settle(session.peer)) == count
-                session.link.abort(None)
+                return await session.is_cut()
+            assert len(await settle(session.peer)) == 1 + count
+            assert not session.ended.is_set()
 
     run(body)
 

@@ -1,6 +1,6 @@
 import pytest
 
-from rport.client.policy import Rule, refusal
+from rport.client.policy import RULES_SHOWN, Rule, refusal
 from rport.errors import UsageError
 from rport.remote import Remote
 
@@ -72,9 +72,19 @@ def test_the_loopback_needs_no_rule(host: str) -> None:
 
 
 def test_a_refusal_says_what_to_do() -> None:
-    assert str(refusal([], "10.0.0.1", 80)).endswith("add --allow 10.0.0.1:80")
-    assert str(refusal([], "2001:db8::1", 80)).endswith("add --allow [2001:db8::1]:80")
-    assert str(refusal([], "unix:/run/x.sock", 0)).endswith("add --allow unix:/run/x.sock")
+    assert str(refusal([], "10.0.0.1", 80)).endswith("give the client --allow 10.0.0.1:80")
+    assert str(refusal([], "2001:db8::1", 80)).endswith("give the client --allow [2001:db8::1]:80")
+    assert str(refusal([], "unix:/run/x.sock", 0)).endswith("give the client --allow unix:/run/x.sock")
+
+
+def test_a_refusal_names_the_rules_that_there_are() -> None:
+    assert str(refusal([], "10.0.0.1", 80)).startswith("no --allow rule covers 10.0.0.1:80, which is not on")
+    few = [Rule.parse("10.1.0.0/16"), Rule.parse("db:5432")]
+    assert "no --allow rule (there are 10.1.0.0/16, db:5432) covers 10.0.0.1:80" in str(refusal(few, "10.0.0.1", 80))
+    many = [Rule.parse(f"{'h' * 253}:{port}") for port in range(1, 1000)]
+    said = str(refusal(many, "10.0.0.1", 80))
+    assert f"and {len(many) - RULES_SHOWN} more) covers" in said
+    assert len(said) < 1000
 
 
 @pytest.mark.parametrize(

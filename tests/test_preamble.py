@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rport.server.preamble import NONE, V1_MAX, V2_MAX, Preamble, read_preamble
+from rport.server.door.preamble import NONE, V1_MAX, V2_MAX, Preamble, read_preamble
 
 SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
 

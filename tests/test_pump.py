@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+import hashlib
 import itertools
 import os
 import socket
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,6 +40,7 @@ from tests.support.wire import (
     run,
     settle,
     u32,
+    until,
 )
 
 
@@ -297,6 +300,62 @@ def test_a_flood_of_messages_takes_turns_with_other_sessions(kind: int) -> None:
             assert await ask(lambda: flood.wait_for(PONG)[2]) == bytes(8)
             assert len(busy.controls) in (1000, 2000)
             assert told.at[0] <= 64
+
+    run(body)
+
+
+def test_a_record_full_of_messages_takes_turns_with_other_sessions() -> None:
+    async def body(pump: Pump) -> None:
+        _, busy, flood = link_with_peer(pump, client=False)
+        told = Told(busy)
+        _, _, other = link_with_peer(pump, client=False, watcher=told)
+        with contextlib.closing(flood), contextlib.closing(other):
+            messages = [b"%d" % number for number in range(5000)]
+            flood.send(*(frame(0, CONTROL, message) for message in messages), frame(0, PING, bytes(8)))
+            other.send(frame(0, CONTROL))  # all is there when the loop looks
+            assert await ask(lambda: flood.wait_for(PONG)[2]) == bytes(8)
+            assert busy.controls == messages
+            assert told.at[0] <= 64
+            flood.send(frame(0, CONTROL, b"more"))
+            await until(lambda: busy.controls[-1] == b"more")
+
+    run(body)
+
+
+class Slow(Watcher):
+    """To whom each PONG costs tens of microseconds, as to the kernel a tiny DATA frame or a target that refuses."""
+
+    def on_pong(self, rtt: float) -> None:
+        super().on_pong(rtt)
+        hashlib.sha256(bytes(65536))
+
+
+def test_a_record_of_what_costs_time_takes_turns_with_other_sessions() -> None:
+    async def body(pump: Pump) -> None:
+        slow = Slow()
+        _, _, flood = link_with_peer(pump, client=False, watcher=slow)
+        _, watcher, other = link_with_peer(pump, client=False)
+        with contextlib.closing(flood), contextlib.closing(other):
+            flood.send(frame(0, PONG, struct.pack(">Q", int(time.monotonic() * 1e6))) * 10_000)
+            other.send(frame(0, CONTROL))
+            await until(lambda: watcher.controls)
+            assert slow.pongs < 10_000
+            await until(lambda: slow.pongs == 10_000)
+
+    run(body)
+
+
+def test_many_sessions_of_what_costs_time_take_turns_with_the_loop() -> None:
+    async def body(pump: Pump) -> None:
+        slow = [Slow() for _ in range(20)]
+        with contextlib.ExitStack() as stack:
+            for watcher in slow:
+                flood = link_with_peer(pump, client=False, watcher=watcher)[2]
+                stack.enter_context(contextlib.closing(flood))
+                flood.send(frame(0, PONG, struct.pack(">Q", int(time.monotonic() * 1e6))) * 1000)
+            await until(lambda: any(watcher.pongs for watcher in slow))
+            assert not all(watcher.pongs for watcher in slow)
+            await until(lambda: all(watcher.pongs == 1000 for watcher in slow))
 
     run(body)
 

@@ -5,17 +5,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rport.remote import Remote
-from rport.server.gate import Gate, source_of
+from rport.server.door.gate import Gate, source_of
 from rport.server.registry import Entry, Registry, Tunnel
 
 
-def make_entry(number: int, identity: str = "", *tunnels: Tunnel) -> Entry:
+def make_entry(number: int, *tunnels: Tunnel) -> Entry:
     return Entry(
         id=f"{number:064x}",
         version="0.1.0",
         address=f"192.0.2.1:{number}",
         user="",
-        identity=identity or f"identity {number}",
+        client=f"client {number}",
         tunnels={tunnel.id: tunnel for tunnel in tunnels},
     )
 
@@ -43,53 +43,6 @@ def test_removing_twice_does_nothing() -> None:
     registry.remove(f"{1:064x}")
     registry.remove(f"{1:064x}")
     assert not registry.list()
-
-
-def test_a_successor_keeps_the_identity_when_the_dead_session_goes() -> None:
-    registry = Registry()
-    dead, alive = make_entry(1, "same"), make_entry(2, "same")
-    registry.add(dead)
-    registry.add(alive)
-    registry.remove(dead.id)
-    assert registry.find_by_identity("same", "") is alive
-    registry.remove(alive.id)
-    assert registry.find_by_identity("same", "") is None
-
-
-@pytest.mark.parametrize(
-    ("held", "wanted", "clash"),
-    [
-        ("0.0.0.0", "0.0.0.0", True),
-        ("0.0.0.0", "127.0.0.1", True),
-        ("127.0.0.1", "0.0.0.0", True),
-        ("127.0.0.1", "127.0.0.2", False),
-        ("127.0.0.1", "localhost", True),
-        ("::", "::1", True),
-        ("::", "0.0.0.0", False),
-        ("no address", "no address", True),
-    ],
-)
-def test_a_holder_is_found_where_the_addresses_overlap(held: str, wanted: str, clash: bool) -> None:
-    registry = Registry()
-    tunnel = make_tunnel(held, 2222)
-    session = make_entry(1, "", tunnel)
-    registry.add(session)
-    assert registry.holder_of(wanted, 2222) == ((session, tunnel) if clash else None)
-    assert registry.holder_of(wanted, 2223) is None
-
-
-def test_a_holder_is_found_by_the_real_port() -> None:
-    registry = Registry()
-    tunnel = make_tunnel("0.0.0.0", 0, port=40001)
-    registry.add(make_entry(1, "", tunnel))
-    assert registry.holder_of("0.0.0.0", 0) is None
-    found = registry.holder_of("0.0.0.0", 40001)
-    assert found is not None
-    assert found[1] is tunnel
-
-
-def test_an_identity_is_not_shown() -> None:
-    assert "hidden" not in repr(make_entry(1, "hidden"))
 
 
 def test_the_gate_bounds_one_source() -> None:

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from rport.server import relay, upstream
-from rport.server.backend import Backend, parse_backend
-from rport.server.gate import Gate
-from rport.server.relay import Relays
-from rport.server.rules import Rules
+from rport.server.door import relay, upstream
+from rport.server.door.backend import Backend, parse_backend
+from rport.server.door.gate import Gate
+from rport.server.door.relay import Relays
+from rport.server.door.rules import Rules
 from tests.support.door import Door, open_door, read_head
+from tests.support.loops import LOOPS
 from tests.support.programs import Deaf, Target, read_all, until
 
 GET = b"GET /x HTTP/1.1\r\nHost: h\r\n\r\n"
@@ -40,7 +41,7 @@ class House:
     relays: Relays
 
 
-@pytest.fixture(params=["asyncio", "uvloop"], scope="module")
+@pytest.fixture(params=LOOPS, scope="module")
 def house(request: pytest.FixtureRequest) -> Iterator[House]:
     rules, relays = Rules(), Relays()
     with open_door(app, request.param, rules=rules, relays=relays) as door:

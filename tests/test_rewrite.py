@@ -1,8 +1,8 @@
 import pytest
 
-from rport.server.backend import parse_backend
-from rport.server.refusal import Refusal
-from rport.server.rewrite import Head, Passage, Request, answer_head, interim_head, pass_on
+from rport.server.door.backend import parse_backend
+from rport.server.door.refusal import Refusal
+from rport.server.door.rewrite import Head, Passage, Request, answer_head, interim_head, pass_on
 
 BACKEND = parse_backend("http://backend.example:81/pre/")
 CLIENT = ("192.0.2.1", 4711)

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from rport.client.screen import BOLD, RED, Screen, cut, fit, pad, width
+from rport.screen import BOLD, RED, Screen, cut, fit, pad, width
 from tests.support.programs import until
 from tests.support.terminal import Screen as Terminal
 from tests.support.terminal import set_size

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from rport.errors import LinkLost
-from rport.server.certificates import Certificates
-from rport.server.gate import Gate
-from rport.server.secure import secured
+from rport.server.door.certificates import Certificates
+from rport.server.door.gate import Gate
+from rport.server.door.secure import secured
 from rport.server.settings import Settings
 from rport.tls import Tls, client_context
 from tests import test_front
@@ -30,6 +30,8 @@ from tests.test_front import LINE, PLAIN, TRUSTING, app, request, until
 for _name in (  # what these say of preambles, of refusals and of time is otherwise here: see below
     "test_the_gate_refuses_and_opens_again",
     "test_a_link_counts_until_it_leaves",
+    "test_a_body_that_does_not_come_counts_at_the_gate_and_has_an_end",
+    "test_an_answer_may_be_read_at_leisure",
     "test_a_preamble_s_address_is_the_peer",
     "test_a_preamble_may_come_in_any_two_parts",
     "test_a_preamble_has_the_time_of_the_head",

@@ -9,13 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.loops import LOOPS
+
 STORM = """
 import os, signal, sys
 from rport import signals
 signals.begin()
 import asyncio
 from rport.statistics import PAUSE, OnStatistics
-{loop}
+from tests.support.loops import LOOPS
 
 async def main():
     shown = []
@@ -27,14 +29,14 @@ async def main():
     await asyncio.sleep(3 * PAUSE)
     print(len(shown))
 
-with asyncio.Runner(loop_factory=factory) as runner:
+with asyncio.Runner(loop_factory=LOOPS["{loop}"]) as runner:
     runner.run(main())
 os.kill(os.getpid(), signal.SIGUSR2)
 signals.end()
 """
 
 
-@pytest.mark.parametrize("loop", ["from uvloop import new_event_loop as factory", "factory = asyncio.new_event_loop"])
+@pytest.mark.parametrize("loop", LOOPS)
 def test_a_storm_is_answered_and_bounded(loop: str) -> None:
     done = subprocess.run([sys.executable, "-c", STORM.format(loop=loop)], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
@@ -43,7 +45,8 @@ def test_a_storm_is_answered_and_bounded(loop: str) -> None:
 
 def test_an_idle_loop_wakes_for_it() -> None:
     code = """
-import asyncio, os, signal, sys, uvloop
+import asyncio, os, signal, sys
+from tests.support.loops import LOOPS, USUAL
 from rport import signals
 from rport.statistics import OnStatistics
 signals.begin()
@@ -54,7 +57,8 @@ async def main():
     print("ready", flush=True)
     await done.wait()
 
-uvloop.run(main())
+with asyncio.Runner(loop_factory=LOOPS[USUAL]) as runner:
+    runner.run(main())
 """
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None

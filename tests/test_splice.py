@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from rport.server import splice as spliced
-from rport.server.splice import splice
+from rport.server.door import splice as spliced
+from rport.server.door.splice import splice
 from tests.support.door import LOOPS
 
 Body = Callable[[socket.socket, socket.socket, "asyncio.Task[None]"], Awaitable[None]]

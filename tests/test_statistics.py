@@ -6,7 +6,8 @@ import time
 import pytest
 
 from rport._pump import Pump
-from rport.statistics import Statistics, descriptors, memory, sentence, size, spoken
+from rport.statistics import Statistics, descriptors, memory, sentence
+from rport.text import size, spoken
 from tests.support.wire import ACCEPT, DATA, FIN, ask, frame, link_with_peer, open_frame, run, until
 from tests.test_pump import target
 

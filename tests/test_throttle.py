@@ -1,4 +1,4 @@
-from rport.throttle import ALL_BURST, BURST, SOURCES_MAX, TELL_AFTER, Throttle
+from rport.throttle import ALL_BURST, BURST, KEPT_ALL_RATE, KEPT_RATE, SOURCES_MAX, TELL_AFTER, Throttle
 
 
 def admitted(throttle: Throttle, source: str, count: int, now: float) -> int:
@@ -11,6 +11,17 @@ def test_some_at_once_then_one_a_second() -> None:
     assert admitted(throttle, "b", 100, 0.0) == BURST
     assert admitted(throttle, "a", 100, 3.0) == 3
     assert admitted(throttle, "a", 100, 1000.0) == BURST
+
+
+def test_what_is_kept_for_long_is_less() -> None:
+    throttle = Throttle(0.0, KEPT_RATE, KEPT_ALL_RATE)
+    assert admitted(throttle, "a", 100, 0.0) == BURST
+    assert admitted(throttle, "a", 100, 30.0) == 0
+    assert admitted(throttle, "a", 100, 60.0) == 1
+    admitted(throttle, "a", 100, 3600.0)
+    many = sum(throttle.admits(f"s{number}", 3600.0) for number in range(10_000))
+    assert many == ALL_BURST - BURST
+    assert sum(throttle.admits(f"t{number}", 3610.0) for number in range(10_000)) == 10
 
 
 def test_what_was_left_out_is_told_once() -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import uvloop
 
 from rport.client import proxy_tls
 from rport.client.proxy import Proxy, parse_proxy
@@ -18,11 +17,11 @@ from rport.client.resolve import AddrInfo, Resolver
 from rport.client.through import reach_through
 from rport.errors import ConnectError, UsageError
 from tests.support.descriptors import open_descriptors
+from tests.support.loops import LOOPS
 from tests.support.neighbours import black_hole, certificate, free_port
 from tests.support.programs import Target, closing_all, echo, read_all, until
 
 SECRET = "verysecret"
-LOOPS = [asyncio.new_event_loop, uvloop.new_event_loop]
 OK = b"HTTP/1.1 200 x\r\n\r\n"
 LONG = 60.0  # seconds; no test takes them
 
@@ -33,7 +32,7 @@ Keep = Callable[[Any], Any]
 @pytest.fixture(scope="module")
 def warm() -> None:
     """The first loop of each kind keeps some descriptors for all."""
-    for loop in LOOPS:
+    for loop in LOOPS.values():
         with asyncio.Runner(loop_factory=loop) as runner:
             runner.run(asyncio.sleep(0))
 
@@ -47,7 +46,7 @@ def keep(warm: None) -> Iterator[Keep]:
     until(lambda: open_descriptors() <= before, "everything is closed")
 
 
-@pytest.fixture(params=LOOPS, ids=["asyncio", "uvloop"])
+@pytest.fixture(params=LOOPS.values(), ids=LOOPS)
 def runner(request: pytest.FixtureRequest, keep: Keep) -> Iterator[asyncio.Runner]:
     """The loop lives while the other side closes, and no relay outlives it."""
     with asyncio.Runner(loop_factory=request.param) as runner:

@@ -12,11 +12,35 @@ FRAGMENT = 40  # characters that must stand in a page as they are printed; the r
 
 # Texts of these calls are no trouble, or the peer's fault: one paragraph of docs/troubleshooting.md is about those.
 CALM = {"debug", "info", "print", "say", "tell", "enter", "Option", "Table", "Program", "Parser", "add_argument"}
-CALM |= {"option", "getpass", "Field", "Query", "FastAPI", "compile", "ImportError", "CryptoError"}
+CALM |= {
+    "option",
+    "getpass",
+    "Field",
+    "Query",
+    "Path",
+    "Body",
+    "Header",
+    "APIRouter",
+    "may_fail",
+    "InfoMetricFamily",
+    "GaugeMetricFamily",
+    "CounterMetricFamily",
+    "Counter",
+    "Histogram",
+    "Described",
+    "compile",
+    "ImportError",
+    "CryptoError",
+}
 CALM |= {"ProtocolError", "HandshakeError"}
+CALM |= {"Command", "_arg", "done", "facts"}  # of rportctl: help, and what went well
 CALM_FILES = {"api/docs.py", "console.py", "screen.py", "elsewhere.py", "units.py", "statistics.py", "status.py"}
-CALM_NAMES = re.compile(r".*(EPILOG|ABOUT|PROBLEMS|THERE_ALREADY)|_?EXAMPLES?|RESERVED_HEADERS")
+CALM_FILES |= {"ctl/commands.py", "ctl/credentials.py", "ctl/webhooks.py"}
+CALM_NAMES = re.compile(
+    r".*(EPILOG|ABOUT|PROBLEMS|THERE_ALREADY)|_?EXAMPLES?|RESERVED_HEADERS|_WORDS|SECURITY|SCOPE|_GONE|_RAISE"
+)
 HTTP = re.compile(r"HTTP/1|[A-Z][a-z]+(-\w+)+: |Connection: ")
+SQL = re.compile(r"(SELECT|PRAGMA|DROP TABLE|TRUNCATE|SET) ")
 UNEXPLAINED = {  # no trouble, or parts of other messages
     "the client stops",  # the client's own goodbye
     "ended by the server",  # after a reason of its own
@@ -25,6 +49,8 @@ UNEXPLAINED = {  # no trouble, or parts of other messages
     "not connected to",  # statistics
     "yes, as process",  # service status
     "take the # from those that you set",  # config example
+    "for clients with",  # rportctl user add
+    "prompt for credentials:i:1",  # .rdp
     "HKDF cannot give",  # a mistake of ours
 }
 
@@ -73,8 +99,9 @@ def fragment(text: str) -> str:
 
 
 def is_sentence(text: str) -> bool:
-    """Three words; nothing of HTTP's."""
-    return len(re.findall(r"[A-Za-z]{2,}", text)) >= 3 and " " in text and not HTTP.match(text)
+    """Three words; nothing of HTTP's or a database's."""
+    words = len(re.findall(r"[A-Za-z]{2,}", text)) >= 3 and " " in text
+    return words and not HTTP.match(text) and not SQL.match(text)
 
 
 PAGES = plain("\n".join(page.read_text() for page in (ROOT / "docs").glob("*.md")))

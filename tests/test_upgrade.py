@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from rport.client.upgrade import WORDS_MAX, UpgradeResponse, new_key, upgrade_request
 from rport.errors import ConnectError, UsageError
-from rport.server.upgrade import upgrade_response
+from rport.server.door.upgrade import upgrade_response
 from rport.websocket import accept_key
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="  # RFC 6455, section 1.3

@@ -5,9 +5,9 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from rport.server import upstream
-from rport.server.backend import Backend
-from rport.server.upstream import IDLE_MAX, BackendError, Upstream, Upstreams
+from rport.server.door import upstream
+from rport.server.door.backend import Backend
+from rport.server.door.upstream import IDLE_MAX, BackendError, Upstream, Upstreams
 from tests.support.programs import Target, echo
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"

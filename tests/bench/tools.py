@@ -86,13 +86,13 @@ _WRK_ERRORS = re.compile(r"Socket errors: connect (\d+), read (\d+), write (\d+)
 _TOLERATED_ERRORS = 0.01  # of all requests; more means that the tunnel does not do the work
 
 
-def run_wrk(port: int, seconds: int, *, connections: int, close: bool) -> Requests:
+def run_wrk(port: int, seconds: int, *, connections: int, close: bool = False, path: str = "/index.html") -> Requests:
     """Requests of a small page on kept-alive connections, or with a new connection for each.
 
     Raises ProgramFailed when more than one request in a hundred fails.
     """
     argv = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", *(["-H", "Connection: close"] * close)]
-    output = run([*argv, f"http://{HOST}:{port}/index.html"], seconds + _SLACK)
+    output = run([*argv, f"http://{HOST}:{port}{path}"], seconds + _SLACK)
     total, rate = _WRK_TOTAL.search(output), _WRK_RATE.search(output)
     if not total or not rate or not int(total[1]):
         raise ProgramFailed(f"wrk counted no request: {output.strip()[-300:]}")

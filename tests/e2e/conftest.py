@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.support.programs import closing_all
+from tests.support.site import Site
 
 Keep = Callable[[Any], Any]
 Scenario = Callable[[Keep, Path], None]
@@ -22,6 +23,11 @@ def keep() -> Iterator[Keep]:
     """Whatever is kept is stopped when the test ends."""
     with closing_all() as keep_:
         yield keep_
+
+
+@pytest.fixture
+def site(keep: Keep, tmp_path: Path) -> Site:
+    return Site(keep, tmp_path)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -123,9 +123,9 @@ def test_a_key_that_is_not_listed(keep: Keep, tmp_path: Path, server: Server) ->
 
 def test_a_key_that_a_server_does_not_ask_for_does_no_harm(keep: Keep, tmp_path: Path) -> None:
     make_key(tmp_path / "other")
-    for extra in ((), ("--auth", "me:secret")):
-        server = keep(Server(tmp_path, *extra))
-        keep(Client(server, "--identity", str(tmp_path / "other"), *extra, state=tmp_path))
+    for name, extra in (("open", ()), ("closed", ("--auth", "me:secret"))):
+        server = keep(Server(tmp_path / name, *extra))
+        keep(Client(server, "--identity", str(tmp_path / "other"), *extra, state=tmp_path / name))
 
 
 def test_a_stolen_password_opens_nothing_and_a_stolen_key_neither(

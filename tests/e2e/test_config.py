@@ -32,7 +32,7 @@ def test_the_example_is_a_sound_file(module: str, tmp_path: Path) -> None:
     file = tmp_path / "c.toml"
     file.write_text(check(module, "example")[1])
     assert check(module, "check", str(file)) == (0, f"{file}: no problems\n", [])
-    file.write_text(file.read_text().replace("#keepalive", "keepalive").replace("#port", "port"))
+    file.write_text(file.read_text().replace("#keepalive", "keepalive").replace("#port =", "port ="))
     assert not re.search(r'= "-?[0-9]+"', file.read_text()), "a number in quotes"
     assert check(module, "check", str(file)) == (0, f"{file}: no problems\n", [])
 
@@ -144,6 +144,17 @@ def test_sighup_reads_the_servers_file_again(keep: Keep, tmp_path: Path) -> None
     server.signal(signal.SIGHUP)
     server.wait_for(r"ERROR Reload: \S+rportd.toml:1: prot: unknown key; did you mean port\?; everything stays as it")
     assert server.api("/api/v1/status")[0] == 200
+
+
+def test_signals_count_from_the_first_line_on(keep: Keep, tmp_path: Path) -> None:
+    for _ in range(5):
+        server = keep(Program("rport.server", "--host", "127.0.0.1", "-p", "0", state=tmp_path, cold=False))
+        while not server.lines:  # no pause: what follows is to come as early as it can
+            assert server.process.poll() is None
+        server.signal(signal.SIGHUP)
+        server.wait_for("Reload: no change")
+        server.signal(signal.SIGTERM)
+        assert server.exit_code() == 0
 
 
 def test_a_client_takes_a_new_login_for_its_next_try(keep: Keep, tmp_path: Path) -> None:

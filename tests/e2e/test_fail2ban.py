@@ -92,8 +92,9 @@ def test_lines_by_way_of_syslog_and_the_journal(tmp_path: Path) -> None:
         textwrap.dedent(f"""\
         Nov 25 02:47:58 host rportd[123]: {clock} WARNING session#1: login failed for key 'a' from 192.0.2.1
         Nov 25 02:47:58 host rportd[123]: {record}
+        Nov 25 02:47:58 host rportd[123]: {clock} WARNING session#1: login failed for an enrolment code from 192.0.2.2
         Nov 25 02:47:58 host rportd[123]: {clock} INFO x WARNING session#1: login failed for no key from {VICTIM}
         Nov 25 02:47:58 host other[123]: {clock} WARNING session#1: login failed for no key from {VICTIM}
         """)
     )
-    assert sorted(banned(log)) == ["192.0.2.1", "2001:db8::2"]
+    assert sorted(banned(log)) == ["192.0.2.1", "192.0.2.2", "2001:db8::2"]

@@ -16,7 +16,7 @@ import pytest
 
 from rport.errors import ProtocolError
 from rport.handshake import MESSAGE_MAX, Responder
-from rport.server.upgrade import upgrade_response
+from rport.server.door.upgrade import upgrade_response
 from rport.websocket import MessageReader, accept_key, encode_message
 from tests.e2e.test_life import exchange
 from tests.support.programs import Client, Server, Target, descriptors, echo, read_all, until
@@ -109,6 +109,11 @@ HELLO = {"type": "hello", "version": "x", "identity": "0", "remotes": []}
         {**HELLO, "remotes": [1]},
         {**HELLO, "remotes": [{"lhost": "0.0.0.0", "lport": 99999, "rhost": "x", "rport": 1}]},
         {**HELLO, "version": "x" * 5000},
+        {**HELLO, "id": "a b"},
+        {**HELLO, "tags": ["x"] * 33},
+        {**HELLO, "name": "x" * 65},
+        {**HELLO, "addresses": ["nowhere"]},
+        {"type": "enroll", "version": "x", "code": "x"},
         [1, 2],
         {"no": "type"},
     ],

@@ -224,8 +224,10 @@ def test_suspended_client_works_after_waking(keep: Keep, tmp_path: Path) -> None
 def test_verbose_tells_of_each_connection(keep: Keep, tmp_path: Path) -> None:
     target = keep(Target(echo))
     for verbose in (["-v"], []):
-        server = keep(Server(tmp_path, *verbose))
-        client = keep(Client(server, *verbose, f"127.0.0.1:0:127.0.0.1:{target.port}", state=tmp_path))
+        server = keep(Server(tmp_path / f"server{len(verbose)}", *verbose))
+        client = keep(
+            Client(server, *verbose, f"127.0.0.1:0:127.0.0.1:{target.port}", state=tmp_path / f"client{len(verbose)}")
+        )
         with socket.create_connection(("127.0.0.1", client.tunnel_port()), timeout=10) as sock:
             visitor = "{}:{}".format(*sock.getsockname())
             sock.sendall(b"12345")

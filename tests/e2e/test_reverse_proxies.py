@@ -209,11 +209,12 @@ def test_tls_that_a_proxy_passes_on_to_rportd(keep: Keep, tmp_path: Path) -> Non
 
 def test_pings_hold_a_quiet_session_through_idle_limits(keep: Keep, tmp_path: Path) -> None:
     """All at once, since it takes the limit's time. Caddy has none."""
-    clients = {}
+    clients, settings = {}, {}
     for name in ("nginx", "haproxy", "haproxy-tcp", "apache"):
         directory = tmp_path / name
         directory.mkdir()
-        setting = start(keep, name, directory, idle=1)
+        settings[name] = start(keep, name, directory, idle=1)
+    for name, setting in settings.items():  # their connections, again and again, take free ports
         clients[name] = setting.client(keep, "--keepalive", "0"), setting.client(keep, "--keepalive", "300ms")
     for name, (quiet, held) in clients.items():
         quiet.wait_for("Connected", 3)  # the limit is there: it has bitten

@@ -158,7 +158,7 @@ def test_what_makes_up_for_it(authority: Authority, keep: Keep, tmp_path: Path) 
     keep(Client(server, "--tls-insecure", "--fingerprint", server.fingerprint, state=tmp_path, host=HERE))
     wrong = run("rport.client", "--tls-insecure", "--fingerprint", "0" * 64, where, state=tmp_path)
     says(wrong, 4, ["this is not the expected server"])
-    other = keep(Server(tmp_path, *shows(authority.issue("DNS:elsewhere"))))
+    other = keep(Server(tmp_path / "other", *shows(authority.issue("DNS:elsewhere"))))
     connect(other, authority, keep, tmp_path, "--tls-server-name", "elsewhere")
 
 
@@ -221,7 +221,7 @@ def hear_and_leave(sock: socket.socket) -> None:
 def test_plain_and_tls_ports(server: Server, authority: Authority, keep: Keep, tmp_path: Path) -> None:
     plain = run("rport.client", *ONCE, f"http://127.0.0.1:{server.port}", state=tmp_path)
     says(plain, 6, ["answered HTTP 400: it is a TLS port: write https://"])
-    other = keep(Server(tmp_path))
+    other = keep(Server(tmp_path / "other"))
     encrypted = run("rport.client", *ONCE, f"{HERE}:{other.port}", state=tmp_path)
     says(encrypted, 6, ["speaks plain HTTP on this port, not TLS: use http:// instead of https://"])
     ssh = keep(Target(lambda sock: (sock.sendall(b"SSH-2.0-x\r\n"), read_all(sock))))  # type: ignore[arg-type,return-value]

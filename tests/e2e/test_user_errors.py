@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from rport.client.dial import CONNECT_TIMEOUT
-from rport.server.upgrade import upgrade_response
+from rport.server.door.upgrade import upgrade_response
 from tests.support import neighbours
 from tests.support.neighbours import answering, black_hole, free_port, http_answer, namespace, tool
 from tests.support.programs import Client, Server, Target, read_all, until
@@ -160,7 +160,7 @@ OPTIONS = [
     (["--auth", SECRET], ["--auth", "USER:PASSWORD"]),
     (["--auth", f":{SECRET}"], ["--auth", "USER:PASSWORD"]),
     (["--keepalive", "5"], ["--keepalive", "'5'", 'it needs a unit, such as "5s"']),
-    (["--keepalive", "5 minutes"], ["'5 minutes'", 'write it like "30s", "2m", "1h2m" or "500ms"']),
+    (["--keepalive", "5 minutes"], ["'5 minutes'", 'write it like "30s", "2m", "1h2m", "90d" or "500ms"']),
     (["--keepalive=-5s"], ["'-5s'", 'write it like "30s"']),
     (["--max-retry-interval", ""], ["''", 'write it like "30s"']),
     (["--max-retry-interval", "9999999h"], ["'9999999h'", "longer than ten years"]),
@@ -190,6 +190,10 @@ def test_bad_option(words: list[str], fragments: list[str], tmp_path: Path) -> N
     says(run("rport.client", *ONCE, NOWHERE, *words, state=tmp_path), 1, fragments)
 
 
+def test_help_is_no_server(tmp_path: Path) -> None:
+    says(run("rport.client", "help", state=tmp_path), 1, ["unexpected argument 'help'", "see rport --help"])
+
+
 def test_missing_server(tmp_path: Path) -> None:
     says(run("rport.client", *LOGIN, state=tmp_path), 1, ["no server given", "rport HOST:PORT 3389", "--help"])
 
@@ -203,10 +207,10 @@ def test_bad_login_in_the_environment(name: str, tmp_path: Path) -> None:
 
 def test_login_in_the_environment_is_shown_to_nobody(keep: Keep, tmp_path: Path) -> None:
     silent = keep(Target(listen))
-    client = keep(
-        Client(silent.port, "--verbose", *ONCE, state=tmp_path, wait=False, env={"RPORT_AUTH": f"user:{SECRET}"})
-    )
-    server = keep(Server(tmp_path, "--verbose", env={"RPORT_AUTH": f"user:{SECRET}", "RPORT_KEY": f"{SECRET} key"}))
+    words, login = ("--verbose", *ONCE), {"RPORT_AUTH": f"user:{SECRET}"}
+    client = keep(Client(silent.port, *words, state=tmp_path, wait=False, env=login, cold=True))
+    given = {"RPORT_AUTH": f"user:{SECRET}", "RPORT_KEY": f"{SECRET} key"}
+    server = keep(Server(tmp_path, "--verbose", env=given, cold=True))
     until(lambda: silent.accepted, "the client is in the middle of it")
     for program in (client, server):
         assert SECRET not in program.log

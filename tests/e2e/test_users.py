@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import select
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -370,12 +371,13 @@ def test_many_hashed_logins_hold_up_nobody(keep: Keep, tmp_path: Path, authfile:
     server = keep(Server(tmp_path, "--authfile", str(authfile)))
     client = keep(Client(server, f"127.0.0.1:0:127.0.0.1:{target.port}", *AUTH, state=tmp_path))
     with contextlib.ExitStack() as stack, visit(client.tunnel_port()) as visitor:
-        peers = [stack.enter_context(contextlib.closing(connect(server.port, f"127.0.1.{n}"))) for n in range(1, 21)]
+        peers = [stack.enter_context(contextlib.closing(connect(server.port, f"127.0.1.{n}"))) for n in range(1, 13)]
         for n, peer in enumerate(peers):
             hello(peer, "me:secret", identity=f"{n:064x}")
         assert server.api("/api/v1/status")[0] == 200
         assert carries(visitor, bytes(1 << 20))
-        assert any(not peer.waiting and not peer.frames_now() for peer in peers)  # some still wait for their turn
+        answered = select.select([peer.sock for peer in peers], [], [], 0)[0]
+        assert len(answered) < len(peers)  # some still wait for their turn
         with ThreadPoolExecutor(len(peers)) as pool:
             assert {message["type"] for message in pool.map(answer, peers)} == {"welcome"}
 

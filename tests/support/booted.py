@@ -22,7 +22,7 @@ set -e
 for group in $GROUPS_MADE; do echo $$ > "$group/cgroup.procs"; done
 mount -t tmpfs none "$1"
 mkdir "$1/upper" "$1/work" "$1/root"
-mount -t overlay overlay -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" "$1/root"
+mount -t overlay overlay -o "lowerdir=$2,upperdir=$1/upper,workdir=$1/work" "$1/root"
 rm -f "$1/root/etc/machine-id"
 cd "$1/root/etc/systemd/system"
 for unit in systemd-networkd-wait-online NetworkManager-wait-online; do ln -sf /dev/null $unit.service; done
@@ -32,21 +32,22 @@ exec systemd-nspawn --quiet --register=no --keep-unit --private-network --direct
 
 
 class Booted:
-    """Skips the test where no such container can be had."""
+    """Skips the test where no such container can be had. `tree`: another system's files, instead of this machine's."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, tree: Path = Path("/")) -> None:
         tool("systemd-nspawn")
         if os.geteuid() != 0:
             pytest.skip("only root can boot a container")
         directory.mkdir()
         self._groups = [group for group in map(_own_group, ("unified", "systemd", "")) if group is not None]
-        binds = {HERE: TREE, SITE: sysconfig.get_path("purelib"), PYTHON: sys.base_prefix}
+        ours = {HERE: TREE, SITE: sysconfig.get_path("purelib"), PYTHON: sys.base_prefix}
+        binds = ours if tree == Path("/") else {}
         self._process = subprocess.Popen(
             # the first process of a namespace: with it all in there ends, whatever becomes of the test
             [
                 *(tool("setpriv"), "--pdeathsig", "KILL"),
                 *(tool("unshare"), "--mount", "--pid", "--mount-proc", "--fork", "--kill-child"),
-                *("sh", "-c", _BOOT, "sh", directory),
+                *("sh", "-c", _BOOT, "sh", directory, tree),
             ],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -59,7 +60,7 @@ class Booted:
             text=True,
         )
         try:
-            self._leader = until(self._find_leader, "systemd runs")
+            self.leader = until(self._find_leader, "systemd runs")
             until(lambda: self.run("systemctl", "is-active", "basic.target").stdout == "active\n", "it has booted")
         except AssertionError as error:  # of the machine that the tests run on, not of what they test
             self.close()
@@ -80,7 +81,7 @@ class Booted:
 
     def run(self, *argv: str, check: bool = False) -> subprocess.CompletedProcess[str]:
         """A command inside."""
-        enter = ["nsenter", f"--target={self._leader}", "--all", "--root", "--wd"]
+        enter = ["nsenter", f"--target={self.leader}", "--all", "--root", "--wd"]
         return subprocess.run([*enter, *argv], capture_output=True, text=True, check=check, stdin=subprocess.DEVNULL)
 
     def put_programs(self) -> None:

@@ -10,22 +10,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import uvicorn
-import uvloop
 
 from rport.channel import TlsChannel
-from rport.server.front import make_protocol
-from rport.server.gate import Gate
-from rport.server.relay import Relays
-from rport.server.rules import Rules
-from rport.server.upgrade import Arrival
+from rport.server.door.front import make_protocol
+from rport.server.door.gate import Gate
+from rport.server.door.relay import Relays
+from rport.server.door.rules import Rules
+from rport.server.door.upgrade import Arrival
 from tests.support.encrypted import EncryptedSocket
+from tests.support.loops import LOOPS
 
-LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
-    "asyncio": asyncio.SelectorEventLoop,
-    "uvloop": uvloop.new_event_loop,
-}
-
-PATIENCE = 10.0  # seconds; only a failing test takes them
+PATIENCE = 20.0  # seconds; only a failing test takes them
 
 
 @dataclass(frozen=True)

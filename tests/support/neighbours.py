@@ -178,11 +178,11 @@ def haproxy(directory: Path, port: int, *sections: str) -> Daemon:
     return Daemon(port, tool("haproxy"), "-db", "-f", str(config))
 
 
-def sshd(directory: Path) -> Daemon:
-    """With a host key of its own, and /run of its own for the directory that it insists on."""
+def sshd(directory: Path, *more: str) -> Daemon:
+    """With a host key of its own, and /run of its own for the directory that it insists on; `more` options."""
     port, key = free_port(), directory / "host_key"
     subprocess.run([tool("ssh-keygen"), "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
-    options = [f"ListenAddress=127.0.0.1:{port}", f"HostKey={key}", "PidFile=none"]
+    options = [f"ListenAddress=127.0.0.1:{port}", f"HostKey={key}", "PidFile=none", *more]
     return Daemon(
         port,
         *namespace("mount -t tmpfs none /run && mkdir -m 755 /run/sshd"),

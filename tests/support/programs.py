@@ -20,8 +20,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tests.support import warm
+
 T = TypeVar("T")
-DEADLINE = 20.0  # seconds that a condition gets; a pass never takes it
+DEADLINE = float(os.environ.get("RPORT_TEST_DEADLINE", "20"))  # seconds that a condition gets; a pass never takes it
 
 
 def until(condition: Callable[[], Any], what: str, deadline: float = DEADLINE) -> Any:
@@ -37,8 +39,11 @@ def until(condition: Callable[[], Any], what: str, deadline: float = DEADLINE) -
 class Program:
     """One process and the lines of its log.
 
-    `wrap`: a command that ends by executing ours; `flags`: for Python; `pass_fds`: descriptors that it inherits.
+    `wrap`: a command that ends by executing ours; `flags`: for Python; `pass_fds`: descriptors that it inherits;
+    `cold`: the interpreter is started for it, as these three ask for anyway.
     """
+
+    process: subprocess.Popen[str] | warm.Process
 
     def __init__(
         self,
@@ -49,6 +54,7 @@ class Program:
         wrap: Sequence[str] = (),
         flags: Sequence[str] = (),
         pass_fds: Sequence[int] = (),
+        cold: bool = True,
     ) -> None:
         self.lines: list[str] = []
         defaults = {"RPORT_STATE_DIR": str(state), "RPORT_CONFIG": "none", "RPORT_ALLOW_ROOT": "yes"}
@@ -56,15 +62,18 @@ class Program:
         for name in ("AUTH", "RPORT_AUTH", "RPORT_KEY", "PORT", "HOST"):
             if not env or name not in env:
                 surroundings.pop(name, None)
-        self.process = subprocess.Popen(
-            [*wrap, sys.executable, *flags, "-m", module, *argv],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env=surroundings,
-            pass_fds=pass_fds,
-        )
+        if cold or wrap or flags or pass_fds:
+            self.process = subprocess.Popen(
+                [*wrap, sys.executable, *flags, "-m", module, *argv],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                env=surroundings,
+                pass_fds=pass_fds,
+            )
+        else:
+            self.process = warm.Process(module, argv, surroundings)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -103,7 +112,14 @@ class Program:
         self.process.send_signal(number)
 
     def descriptors(self) -> int:
-        return len(os.listdir(f"/proc/{self.pid}/fd"))
+        """Open ones, but for those of its database, of which there are as many as were ever asked for at once, and for
+        directories, which it opens for a moment."""
+        return sum("rportd.db" not in target and not os.path.isdir(target) for target in self._open_files())
+
+    def _open_files(self) -> Iterator[str]:
+        for entry in os.scandir(f"/proc/{self.pid}/fd"):
+            with contextlib.suppress(FileNotFoundError):  # it was closed meanwhile
+                yield os.readlink(entry)
 
     def resident(self) -> int:
         """Octets."""
@@ -118,6 +134,14 @@ class Program:
             if line.startswith(f"{name}:"):
                 return int(line.split()[1]) * 1024
         raise AssertionError(f"no {name}")
+
+    def _wait_for_begin(self, pattern: str) -> re.Match[str]:
+        """As wait_for(), while nobody has the object yet who could stop it."""
+        try:
+            return self.wait_for(pattern)
+        except BaseException:
+            self.stop()
+            raise
 
     def stop(self) -> None:
         if self.process.poll() is None:
@@ -141,11 +165,14 @@ class Server(Program):
         port: int = 0,
         env: dict[str, str] | None = None,
         wrap: Sequence[str] = (),
+        flags: Sequence[str] = (),
         pass_fds: Sequence[int] = (),
+        cold: bool = False,
     ) -> None:
         words = ("--host", host, "-p", str(port), *argv)
-        super().__init__("rport.server", *words, state=state, env=env, wrap=wrap, pass_fds=pass_fds)
-        self.port = int(self.wait_for(r"Listening on \S+:(\d+)\.\.\.").group(1))
+        more: dict[str, Any] = {"wrap": wrap, "flags": flags, "pass_fds": pass_fds, "cold": cold}
+        super().__init__("rport.server", *words, state=state, env=env, **more)
+        self.port = int(self._wait_for_begin(r"Listening on \S+:(\d+)\.\.\.").group(1))
 
     @property
     def fingerprint(self) -> str:
@@ -179,11 +206,13 @@ class Client(Program):
         wrap: Sequence[str] = (),
         flags: Sequence[str] = (),
         host: str = "127.0.0.1",
+        cold: bool = False,
     ) -> None:
         port = server if isinstance(server, int) else server.port
-        super().__init__("rport.client", f"{host}:{port}", *argv, state=state, env=env, wrap=wrap, flags=flags)
+        words = (f"{host}:{port}", *argv)
+        super().__init__("rport.client", *words, state=state, env=env, wrap=wrap, flags=flags, cold=cold)
         if wait:
-            self.wait_for("Connected")
+            self._wait_for_begin("Connected")
 
     def tunnel_port(self, count: int = 1) -> int:
         """The server's port of the `count`th tunnel that came up."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.bench.works.api import ApiEvents, ApiTunnels, Inventory
 from tests.bench.works.base import Metric, Sample, Work
 from tests.bench.works.bulk import Bulk, BulkNginx, BulkTls
 from tests.bench.works.latency import Idle, Loaded
@@ -30,5 +31,8 @@ _ALL: tuple[Work, ...] = (
     Memory(),
     Swarm(),
     Reconnect(),
+    Inventory(),
+    ApiTunnels(),
+    ApiEvents(),
 )
 WORKS: dict[str, Work] = {work.name: work for work in _ALL}
