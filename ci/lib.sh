@@ -2,6 +2,7 @@
 # After ensure_venv, $python is the environment's interpreter and rport is installed in it, editable, from this tree.
 
 set -euo pipefail
+script=$(realpath -- "$0")
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 unset PYTHONDONTWRITEBYTECODE PYTHONPATH PYTHONHOME # start-up times without .pyc are not what users see
 export PIP_DISABLE_PIP_VERSION_CHECK=1
@@ -13,6 +14,15 @@ die() {
 }
 
 say() { printf '== %s\n' "$*" >&2; }
+
+# header_is_help "$@": where --help is asked for, the comment at the top of the script is shown, and that is all.
+header_is_help() {
+    case "${1:-}" in -h | --help) show_header && exit ;; esac
+}
+
+show_header() { sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$script"; }
+
+rport_version() { sed -n 's/^__version__ = "\(.*\)"$/\1/p' rport/__init__.py; }
 
 can_install() { [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; }
 
@@ -89,7 +99,7 @@ ensure_python() {
 
 # What the installation depends on: it is made again when this changes.
 venv_stamp() {
-    { cat pyproject.toml setup.py rport/*.pyx rport/*.pxd && pwd && "$base" -VV; } | sha256sum | cut -d' ' -f1
+    { cat pyproject.toml ci/locks/dev.txt setup.py rport/*.pyx rport/*.pxd && pwd && "$base" -VV; } | sha256sum | cut -d' ' -f1
 }
 
 core_built() {
@@ -118,12 +128,40 @@ make_venv() {
         rm -rf .venv
         "$base" -m venv .venv
     fi
-    local requires
-    mapfile -t requires < <("$python" -c '
+    quietly "$python" -m pip install --require-hashes -r ci/locks/dev.txt
+    quietly "$python" -m pip install --no-build-isolation --no-deps -e .
+}
+
+# pyproject.toml's build-system, a requirement a line.
+build_requires() {
+    "$base" -c '
 import tomllib
-print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")')
-    quietly "$python" -m pip install "${requires[@]}"
-    quietly "$python" -m pip install --no-build-isolation -e '.[server,dev]'
+print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")'
+}
+
+# pinned_venv DIRECTORY LIST OPTION...: an environment with what LIST names, by these options of pip's; made again when LIST changes.
+pinned_venv() {
+    local at=$1 list=$2 stamp
+    shift 2
+    stamp=$({ cat "$list" && "$base" -VV; } | sha256sum | cut -d' ' -f1)
+    [ "$(cat "$at/stamp" 2>/dev/null || true)" != "$stamp" ] || return 0
+    say "setting up $at (once)"
+    rm -rf "$at"
+    "$base" -m venv "$at"
+    quietly "$at/bin/python" -m pip install "$@" -r "$list"
+    echo "$stamp" >"$at/stamp"
+}
+
+tools=build/tools/lint
+
+# ensure_lint_tools: the programs of ci/locks/lint.txt, in $tools/bin. An environment of their own: their pins do not meet ours.
+# Without a lock, as after a conflict, the newest: ci/lock makes one with them.
+ensure_lint_tools() {
+    if [ -e ci/locks/lint.txt ]; then
+        pinned_venv "$tools" ci/locks/lint.txt --require-hashes
+    else
+        pinned_venv "$tools" ci/locks/lint.in
+    fi
 }
 
 # quietly COMMAND...: shows the output only when it fails.

@@ -12,13 +12,16 @@ import shtab
 
 from rport.client.options import TABLE as CLIENT
 from rport.config import Table
+from rport.ctl import commands as ctl
+from rport.ctl.command import GLOBALS, usage
 from rport.options import Option, described
 from rport.server.options import TABLE as SERVER
 
 ROOT = Path(__file__).parent.parent
 REFERENCE = "docs/configuration.md"
+CTL_REFERENCE = "docs/rportctl.md"
 SECTIONS = {"rport": 1, "rportd": 8}
-COMMANDS = {"rport": "config key service", "rportd": "config hash-password service"}
+COMMANDS = {"rport": "config enroll key service", "rportd": "config db hash-password health service token user"}
 PLACES = {
     "bash": "share/bash-completion/completions/{prog}",
     "zsh": "share/zsh/site-functions/_{prog}",
@@ -49,6 +52,10 @@ def pages() -> dict[str, str]:
         made[f"share/man/man{section}/{table.prog}.{section}"] = manual(table, section)
         for shell, place in PLACES.items():
             made[place.format(prog=table.prog)] = completion(table, shell)
+    made["share/man/man1/rportctl.1"] = manual_of_commands()
+    for shell, place in PLACES.items():
+        made[place.format(prog="rportctl")] = completion_of_commands(shell)
+    made[CTL_REFERENCE] = between((ROOT / CTL_REFERENCE).read_text(), "<!-- commands of rportctl -->\n", command_rows())
     made[REFERENCE] = reference((ROOT / REFERENCE).read_text())
     return made
 
@@ -151,11 +158,15 @@ def _add(p: argparse.ArgumentParser, option: Option) -> None:
 def reference(text: str) -> str:
     """The page with its tables made again, each between a pair of marks."""
     for table in (CLIENT, SERVER):
-        mark = f"<!-- options of {table.prog} -->\n"
-        head, _, rest = text.partition(mark)
-        _, _, tail = rest.partition(mark)
-        text = head + mark + rows(table) + mark + tail
+        text = between(text, f"<!-- options of {table.prog} -->\n", rows(table))
     return text
+
+
+def between(text: str, mark: str, made: str) -> str:
+    """What stands between a pair of marks, made again."""
+    head, _, rest = text.partition(mark)
+    _, _, tail = rest.partition(mark)
+    return head + mark + made + mark + tail
 
 
 def rows(table: Table) -> str:
@@ -178,6 +189,82 @@ def rows(table: Table) -> str:
 def _text(option: Option) -> str:
     notes = [note for note, there in (("repeatable", option.many), ("`@FILE` works", option.secret)) if there]
     return option.help.replace("*", "\\*") + (f" ({', '.join(notes)})" if notes else "")
+
+
+# --- rportctl, whose table is one of commands ------------------------------------------------------------------------
+
+
+def manual_of_commands() -> str:
+    lines = [
+        '.TH RPORTCTL 1 "" rport "rport manual"',
+        ".SH NAME",
+        f"rportctl \\- {roff(ctl.ABOUT[0].lower() + ctl.ABOUT[1:].rstrip('.'))}",
+        ".SH SYNOPSIS",
+        ".B rportctl",
+        "\\fICOMMAND\\fR [\\fIarguments\\fR] [\\fIoptions\\fR]",
+        ".SH COMMANDS",
+    ]
+    for command in ctl.COMMANDS:
+        lines += [".TP", f"\\fB{roff(usage(command))}\\fR", roff(command.help[0].upper() + command.help[1:]) + "."]
+        own = [option for option in command.options if not option.positional]
+        if own:
+            lines += [
+                ".RS",
+                *(line for option in own for line in (".TP", _tag(option), roff(described(option)) + ".")),
+                ".RE",
+            ]
+    lines += [".SH OPTIONS", "All commands take these."]
+    for option in GLOBALS:
+        lines += [".TP", _tag(option), roff(described(option)) + ".", f"Variable: {option.variables[0]}."]
+    return "\n".join([*lines, *_epilog(ctl.EPILOG), ".SH SEE ALSO", ".BR rport (1),", ".BR rportd (8)"]) + "\n"
+
+
+OFFERED = {  # by hint: what each shell calls
+    hint: {
+        "bash": f"_rportctl_{hint}s",
+        "zsh": f"_rportctl_{hint}s",
+        "fish": f"(rportctl __complete {hint}s (commandline -ct))",
+    }
+    for hint in ("client", "profile")
+}
+PREAMBLE = {
+    "bash": "\n".join(f'_rportctl_{h}s() {{ rportctl __complete {h}s "$1" 2>/dev/null; }}' for h in OFFERED),
+    "zsh": "\n".join(
+        f'_rportctl_{h}s() {{ local -a found; found=(${{(f)"$(rportctl __complete {h}s "$PREFIX" 2>/dev/null)"}}); '
+        "compadd -a found }"
+        for h in OFFERED
+    ),
+}
+
+
+def completion_of_commands(shell: str) -> str:
+    p = argparse.ArgumentParser(prog="rportctl", description=ctl.ABOUT)
+    parsers = {"": p.add_subparsers()}
+    for command in ctl.COMMANDS:
+        first, _, second = command.name.partition(" ")
+        if second and first not in parsers:
+            group = parsers[""].add_parser(first, help=f"commands for each {first}")
+            parsers[first] = group.add_subparsers()
+        own = parsers[first if second else ""].add_parser(second or first, help=command.help)
+        for option in (*command.options, *GLOBALS):
+            _add(own, option)
+            if option.hint in OFFERED:
+                own._actions[-1].complete = OFFERED[option.hint]  # type: ignore[attr-defined]
+    return shtab.complete(p, shell=shell, root_prefix="rportctl", preamble=PREAMBLE).rstrip() + "\n"
+
+
+def command_rows() -> str:
+    lines = ["", "| command | |", "| --- | --- |"]
+    for command in ctl.COMMANDS:
+        options = ", ".join(f"`{_written(option)}`" for option in command.options if not option.positional)
+        text = command.help + (f": {options}" if options else "")
+        cells = (f"`{usage(command).removeprefix('rportctl ').removesuffix(' [options]')}`", text)
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join([*lines, "", ""])
+
+
+def _written(option: Option) -> str:
+    return f"--{option.name}" + (f" {option.metavar}" if option.metavar else "")
 
 
 def main() -> None:
