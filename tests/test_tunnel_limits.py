@@ -461,6 +461,14 @@ def _connections() -> int:
     return sum(type(found) is Conn for found in gc.get_objects())
 
 
+@pytest.fixture
+def no_garbage() -> None:
+    """Of tests before, whose connections are counted too until the collector comes by."""
+    gc.collect()
+    assert not _connections()
+
+
+@pytest.mark.usefixtures("no_garbage")
 def test_who_left_while_it_waited_is_forgotten() -> None:
     """At a rate at which nobody's turn comes."""
 
@@ -506,6 +514,7 @@ def test_what_is_no_rate_changes_nothing(rates: tuple[float, float]) -> None:
     tunnelled(echo, body)
 
 
+@pytest.mark.usefixtures("no_garbage")
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("end", ["listener", "session"])
 def test_whatever_visitors_and_limits_do_nothing_stays(seed: int, end: str) -> None:
