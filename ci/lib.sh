@@ -24,6 +24,9 @@ show_header() { sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$script"; }
 
 rport_version() { sed -n 's/^__version__ = "\(.*\)"$/\1/p' rport/__init__.py; }
 
+# The same for dpkg and rpm, which both sort what follows a tilde before the release: 1.2.0~rc1.
+package_version() { rport_version | sed -E 's/(a|b|rc)([0-9])/~\1\2/; s/\.dev/~~dev/'; }
+
 can_install() { [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; }
 
 # apt_install PACKAGE...: installs as root on Debian, else ends with a message that names the packages.
