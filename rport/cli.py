@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, NoReturn
 
+from rport import signals
 from rport.errors import RportError, UsageError
 from rport.text import escape
 
@@ -143,7 +144,10 @@ def run(prog: str, main: Coroutine[Any, Any, None]) -> int:
         except ImportError:
             factory = asyncio.new_event_loop
         with asyncio.Runner(loop_factory=factory) as runner:
-            runner.run(main)
+            try:
+                runner.run(main)
+            finally:
+                signals.end()  # asyncio's loop, as it closes, complains of one that comes
     except RportError as error:
         return complain(prog, error)
     except Exception as error:

@@ -43,6 +43,35 @@ def test_a_storm_is_answered_and_bounded(loop: str) -> None:
     assert 1 <= int(done.stdout) <= 4
 
 
+def test_a_loop_that_closes_says_nothing_of_it() -> None:
+    """Without uvloop: where asyncio's own loop has closed its pipe for signals, and is told of them still."""
+    code = """
+import asyncio, os, signal, sys
+sys.modules["uvloop"] = None
+from rport import cli, signals
+from rport.statistics import OnStatistics
+from asyncio.selector_events import BaseSelectorEventLoop
+signals.begin()
+close_pipe = BaseSelectorEventLoop._close_self_pipe
+
+def closed(loop):
+    close_pipe(loop)
+    os.kill(os.getpid(), signal.SIGUSR2)
+    print("closed")
+
+BaseSelectorEventLoop._close_self_pipe = closed
+
+async def main():
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, int)
+    OnStatistics(loop, int)
+
+sys.exit(cli.run("rport", main()))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "closed\n", "")
+
+
 def test_an_idle_loop_wakes_for_it() -> None:
     code = """
 import asyncio, os, signal, sys
