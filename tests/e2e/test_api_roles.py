@@ -140,6 +140,17 @@ def test_too_small_a_role_is_403(place: Place, operation: Operation, role: str) 
     assert empty.status == 403
 
 
+@pytest.mark.parametrize("operation", GUARDED, ids=named)
+def test_a_query_parameter_of_another_name_is_400(place: Place, operation: Operation) -> None:
+    """A filter, or a network that alone may come, is not just left out."""
+    target, who = operation.target(**place.foreign), bearer(place.tokens["admin"])
+    target += f"{'&' if '?' in target else '?'}tags=x"
+    answer = ask(place.server.port, operation.method, target, who, json_body=operation.body())
+    assert answer.status == 400
+    assert answer.json["detail"].startswith('"tags" is no query parameter here; there are: ')
+    place.unharmed()
+
+
 @pytest.mark.parametrize("operation", FOREIGN, ids=named)
 def test_another_scopes_client_is_404(place: Place, operation: Operation) -> None:
     target, who = operation.target(**place.foreign), bearer(place.scoped)
