@@ -132,6 +132,7 @@ def run(prog: str, main: Coroutine[Any, Any, None]) -> int:
     """Run to the end; the exit code. uvloop where it exists."""
     import asyncio  # here, so that --help need not wait for it
     import gc
+    import threading
 
     gc.collect()  # the command line's parser, most of all
     gc.freeze()
@@ -147,7 +148,8 @@ def run(prog: str, main: Coroutine[Any, Any, None]) -> int:
             try:
                 runner.run(main)
             finally:
-                signals.end()  # asyncio's loop, as it closes, complains of one that comes
+                if threading.current_thread() is threading.main_thread():  # else there are none
+                    signals.end()  # asyncio's loop, as it closes, complains of one that comes
     except RportError as error:
         return complain(prog, error)
     except Exception as error:

@@ -108,6 +108,14 @@ def test_operations_follow_the_rules(name: str, operation: dict[str, Any]) -> No
     )
 
 
+@pytest.mark.parametrize(("name", "operation"), list(api_operations()))
+def test_what_has_a_next_page_is_asked_for_it(name: str, operation: dict[str, Any]) -> None:
+    content = operation["responses"].get("200", {}).get("content", {}).get("application/json", {})
+    model = MODELS.get(content.get("schema", {}).get("$ref", "").rpartition("/")[2], {})
+    asked = {parameter["name"] for parameter in operation.get("parameters", [])}
+    assert ({"limit", "cursor"} <= asked) == ("next" in model.get("properties", {}))
+
+
 def test_operation_ids_are_unique() -> None:
     ids = [operation["operationId"] for _, operation in api_operations()]
     assert len(ids) == len(set(ids))

@@ -102,8 +102,8 @@ class Enrolments:
         self._by_hash.pop(enrolment.hash, None)
 
     def seen_by(self, who: Principal) -> Iterator[Enrolment]:
-        """Those that he sees, the newest first."""
-        return (one for one in reversed(self._by_id.values()) if one.is_for(who))
+        """Those that he sees."""
+        return (one for one in self._by_id.values() if one.is_for(who))
 
     # --- what administrators do ----------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 What comes and goes between two pages neither shifts the others nor shows one twice.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, TypeVar
 
 from fastapi import Query
@@ -31,3 +31,10 @@ def part(items: Sequence[T], key: Callable[[T], Key], limit: int, cursor: str | 
             raise BadCursor from None
     found = list(items[:limit])
     return found, cursors.write(key(found[-1])) if len(items) > limit else None
+
+
+def sorted_part(
+    items: Iterable[T], key: Callable[[T], Key], limit: int, cursor: str | None
+) -> tuple[list[T], str | None]:
+    """The same of items in any order. Raises BadCursor."""
+    return part(sorted(items, key=key), key, limit, cursor)

@@ -12,6 +12,7 @@ from rport.keys import parse_public, public_text
 from rport.server.api.access import Who, needs
 from rport.server.api.common import ClientId, Closed
 from rport.server.api.fields import Line
+from rport.server.api.paging import Cursor, Key, Limit, sorted_part
 from rport.server.api.problems import may_fail
 from rport.server.credentials import Credential
 from rport.server.errors import Unprocessable
@@ -21,7 +22,7 @@ from rport.server.times import moment
 CredentialId = Annotated[str, Path(description="the credential's id", max_length=64, examples=["3f0c9a71be52"])]
 
 _PUBLIC = f"rport-pub-{'0f' * 32}"
-Key = Annotated[Line, Field(max_length=100)]
+PublicKey = Annotated[Line, Field(max_length=100)]
 
 
 class CredentialKind(StrEnum):
@@ -37,13 +38,13 @@ class NewCredential(Closed):
         "public half",
         examples=["secret"],
     )
-    public: Key | None = Field(default=None, description="of a key, as `rport key` prints it", examples=[_PUBLIC])
+    public: PublicKey | None = Field(default=None, description="of a key, as `rport key` prints it", examples=[_PUBLIC])
 
 
 class Rotation(Closed):
     """What comes in the place of the old one."""
 
-    public: Key | None = Field(
+    public: PublicKey | None = Field(
         default=None, description="the new one of a key; of a secret, leave it out", examples=[_PUBLIC]
     )
 
@@ -67,11 +68,11 @@ class CredentialMade(CredentialView):
     )
 
 
-class CredentialList(BaseModel):
-    """All of a client."""
+class CredentialPage(BaseModel):
+    """Some of a client's."""
 
     items: list[CredentialView]
-    next: str | None = Field(description="null: there is but one page", examples=[None])
+    next: str | None = Field(description="cursor of the next page; null = this is the last one", examples=[None])
 
 
 def _view(credential: Credential) -> CredentialView:
@@ -106,14 +107,21 @@ def _public(kind: str, text: str | None) -> bytes | None:
         raise Unprocessable(f"public: {error}") from None
 
 
+def _oldest_first(credential: Credential) -> Key:
+    return [credential.created, credential.id]
+
+
 def router(plane: Plane) -> APIRouter:
     routes = APIRouter(tags=["credentials"], prefix="/clients/{client_id}/credentials")
 
-    @routes.get("", operation_id="list_credentials", responses=may_fail(404), **needs("admin"))
-    async def list_credentials(who: Who, client_id: ClientId) -> CredentialList:
-        """A client's credentials, without the secrets, which the server does not know."""
+    @routes.get("", operation_id="list_credentials", responses=may_fail(404, 422), **needs("admin"))
+    async def list_credentials(
+        who: Who, client_id: ClientId, limit: Limit = 100, cursor: Cursor = None
+    ) -> CredentialPage:
+        """A client's credentials, the oldest first, without the secrets, which the server does not know."""
         client = plane.inventory.visible(who, client_id)
-        return CredentialList(items=[_view(credential) for credential in plane.credentials.of(client)], next=None)
+        found, after = sorted_part(plane.credentials.of(client), _oldest_first, limit, cursor)
+        return CredentialPage(items=[_view(credential) for credential in found], next=after)
 
     @routes.post(
         "",

@@ -10,6 +10,7 @@ from rport.errors import UsageError
 from rport.server.api.access import Who, needs
 from rport.server.api.common import Closed, Tags
 from rport.server.api.fields import Line, Number, Whole
+from rport.server.api.paging import Cursor, Key, Limit, sorted_part
 from rport.server.api.problems import may_fail
 from rport.server.enrolments import Enrolment
 from rport.server.errors import Unprocessable
@@ -60,11 +61,11 @@ class EnrolmentMade(EnrolmentView):
     code: str = Field(description="for `rport enroll`; shown this once", examples=["rpe_g6FzuWh0dHBzOi8v"])
 
 
-class EnrolmentList(BaseModel):
-    """All of them."""
+class EnrolmentPage(BaseModel):
+    """Some of them."""
 
     items: list[EnrolmentView]
-    next: str | None = Field(description="null: there is but one page", examples=[None])
+    next: str | None = Field(description="cursor of the next page; null = this is the last one", examples=[None])
 
 
 class EnrolmentsMade(BaseModel):
@@ -86,6 +87,10 @@ def _fields(enrolment: Enrolment) -> dict[str, Any]:
     }
 
 
+def _newest_first(enrolment: Enrolment) -> Key:
+    return [-enrolment.created, enrolment.id]
+
+
 def router(plane: Plane) -> APIRouter:
     routes = APIRouter(tags=["enrolments"], prefix="/enrolments")
 
@@ -102,15 +107,14 @@ def router(plane: Plane) -> APIRouter:
             )
         return known
 
-    @routes.get("", operation_id="list_enrolments", responses=may_fail(), **needs("admin"))
-    async def list_enrolments(who: Who) -> EnrolmentList:
+    @routes.get("", operation_id="list_enrolments", responses=may_fail(422), **needs("admin"))
+    async def list_enrolments(who: Who, limit: Limit = 100, cursor: Cursor = None) -> EnrolmentPage:
         """All enrolment codes, the newest first; the codes themselves the server does not know.
 
         Whoever sees only clients with certain tags sees the codes for such, and his own.
         """
-        return EnrolmentList(
-            items=[EnrolmentView(**_fields(enrolment)) for enrolment in plane.enrolments.seen_by(who)], next=None
-        )
+        found, after = sorted_part(plane.enrolments.seen_by(who), _newest_first, limit, cursor)
+        return EnrolmentPage(items=[EnrolmentView(**_fields(enrolment)) for enrolment in found], next=after)
 
     @routes.post(
         "", operation_id="create_enrolments", status_code=201, responses=may_fail(409, 422, 503, 507), **needs("admin")

@@ -89,10 +89,10 @@ class WebhookMade(WebhookView):
 
 
 class WebhookPage(BaseModel):
-    """All webhooks."""
+    """Some of the webhooks."""
 
     items: list[WebhookView]
-    next: str | None = Field(description="null: there are no more", examples=[None])
+    next: str | None = Field(description="cursor of the next page; null = this is the last one", examples=[None])
 
 
 class WebhookTest(BaseModel):

@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from fastapi import APIRouter, Depends
 
 from rport.server.api.access import Who, needs
+from rport.server.api.paging import Cursor, Key, Limit, sorted_part
 from rport.server.api.problems import may_fail
 from rport.server.api.routes.webhook_models import (
     NewWebhook,
@@ -30,10 +31,11 @@ from rport.server.webhooks import WEBHOOKS_MAX, TooManyWebhooks
 def router(plane: Plane) -> APIRouter:
     routes = APIRouter(tags=["webhooks"], dependencies=[Depends(sees_all)])
 
-    @routes.get("/webhooks", operation_id="list_webhooks", responses=may_fail(), **needs("admin"))
-    async def webhooks(who: Who) -> WebhookPage:
-        """List the webhooks."""
-        return WebhookPage(items=[WebhookView(**webhook_view(webhook)) for webhook in plane.webhooks], next=None)
+    @routes.get("/webhooks", operation_id="list_webhooks", responses=may_fail(422), **needs("admin"))
+    async def webhooks(who: Who, limit: Limit = 100, cursor: Cursor = None) -> WebhookPage:
+        """List the webhooks, the oldest first."""
+        found, after = sorted_part(plane.webhooks, _oldest_first, limit, cursor)
+        return WebhookPage(items=[WebhookView(**webhook_view(webhook)) for webhook in found], next=after)
 
     @routes.post(
         "/webhooks",
@@ -134,6 +136,10 @@ def router(plane: Plane) -> APIRouter:
         )
 
     return routes
+
+
+def _oldest_first(webhook: Webhook) -> Key:
+    return [webhook.created, webhook.id]
 
 
 def _row(webhook: Webhook) -> dict[str, Any]:
