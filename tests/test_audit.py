@@ -29,10 +29,12 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return database_url(request.param, tmp_path)
 
 
-def with_audit(url: str, work: Callable[[Journal, Served], Awaitable[Any]]) -> Any:
+def with_audit(
+    url: str, work: Callable[[Journal, Served], Awaitable[Any]], stands: Callable[[Principal], bool] = lambda who: True
+) -> Any:
     async def run() -> Any:
         async with a_journal(url) as journal:
-            plane = a_plane(journal, audit=AuditLog(journal.store, TAGS.get))
+            plane = a_plane(journal, audit=AuditLog(journal.store, TAGS.get, stands))
             async with serving(plane, routes) as served:
                 return await work(journal, served)
 
@@ -264,3 +266,19 @@ def test_an_export_without_a_database_is_an_error_or_cut_short(tmp_path: Path, m
             await answer.text()
 
     with_audit(database_url("sqlite", tmp_path), work)
+
+
+def test_an_export_ends_with_the_credentials(tmp_path: Path) -> None:
+    gone = set[str]()
+
+    async def work(journal: Journal, served: Served) -> None:
+        served.people["me"] = Principal("me", "admin")
+        await fill(journal, *[{"details": {"x": "x" * 2000}}] * (20 * PAGE))
+        answer = await served.connect("GET", "/api/v1/audit/export", {"X-Who": "me"}, buffer=4096)
+        async with answer:
+            gone.add("me")
+            with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
+                await answer.text()
+        assert (await served.ask("GET", "/api/v1/audit/export", {"X-Who": "me"}))[0] == 401
+
+    with_audit(database_url("sqlite", tmp_path), work, lambda who: who.name not in gone)

@@ -349,3 +349,37 @@ def test_an_alarm_has_no_number(tmp_path: Path) -> None:
             assert await here.numbers(1) == [2]
 
     with_events(database_url("sqlite", tmp_path), work)
+
+
+def test_it_ends_with_the_credentials_also_for_one_that_is_still_behind(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever reads slowly could else look at the store's pages for hours behind the end of his token."""
+    monkeypatch.setattr(hub, "TICK", 0.05)
+
+    async def work(setting: Setting) -> None:
+        async with setting.journal.store.write() as db:
+            row = {"at": 1.0, "type": "client.connected", "client": "web-1", "data": {"big": ["x" * 300] * 20}}
+            for _ in range(20):
+                await db.execute(sa.insert(schema.events), [row] * PAGE)
+        setting.journal.newest = 20 * PAGE
+        setting.served.people |= {"me": Principal("me", "viewer"), "you": Principal("you", "viewer")}
+
+        async def is_cut_off(here: Listening) -> None:
+            with contextlib.suppress(StopAsyncIteration, asyncio.IncompleteReadError, ConnectionError):
+                while True:
+                    await here.next()
+            assert int(here.last) < 10 * PAGE
+
+        async with setting.listen("?after=0", {"X-Who": "me"}, 4096) as mine:
+            assert await mine.numbers(1) == [1]
+            assert not setting.events._listeners
+            setting.gone.add("me")
+            await is_cut_off(mine)
+        await until(lambda: not len(setting.events))
+        async with setting.listen("?after=0", {"X-Who": "you"}, 4096) as yours:
+            assert await yours.numbers(1) == [1]
+            setting.events.close()
+            await is_cut_off(yours)
+
+    with_events(url, work)

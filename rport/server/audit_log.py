@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from rport.server.cursors import row_behind
+from rport.server.errors import Unauthorized
 from rport.server.event import encode
 from rport.server.principal import Principal
 from rport.server.store import Store, schema
@@ -15,6 +16,8 @@ PAGE = 500  # rows of one query, some 1 KiB each
 SCANS = (
     20  # queries for one page of whoever sees few of its clients; it may be shorter, and goes on behind what was seen
 )
+
+OVER = "what was shown to ask for this counts no more"
 
 _COLUMNS = schema.audit.c
 
@@ -52,10 +55,16 @@ class Sought(NamedTuple):
 
 
 class AuditLog:
-    """`tags_of` a client are those that say who sees it, None when there is no such client."""
+    """`tags_of` a client are those that say who sees it, None when there is no such client; `stands` says whether
+    somebody may still do what he could."""
 
-    def __init__(self, store: Store, tags_of: Callable[[str], Collection[str] | None]) -> None:
-        self._store, self._tags_of = store, tags_of
+    def __init__(
+        self,
+        store: Store,
+        tags_of: Callable[[str], Collection[str] | None],
+        stands: Callable[[Principal], bool],
+    ) -> None:
+        self._store, self._tags_of, self._stands = store, tags_of, stands
 
     async def page(
         self, sought: Sought, limit: int, cursor: str | None = None
@@ -77,9 +86,12 @@ class AuditLog:
         return found, str(position)
 
     async def export(self, sought: Sought) -> AsyncGenerator[bytes, None]:
-        """JSON lines, the oldest first, a part for each query. Raises StoreUnavailable."""
+        """JSON lines, the oldest first, a part for each query. Raises StoreUnavailable; and Unauthorized once his
+        credentials count no more: whoever reads slowly could else go on for hours."""
         position = 0
         while True:
+            if not self._stands(sought.who):
+                raise Unauthorized(OVER)
             rows = await self._rows(sought, [_COLUMNS.id > position], _COLUMNS.id, PAGE)
             lines = [f"{encode(shown(row))}\n" for row in rows if self._shows(sought.who, row)]
             yield "".join(lines).encode()

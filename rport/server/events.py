@@ -87,8 +87,9 @@ class Events:
         self._journal = journal
         self._tags_of, self._stands = tags_of, stands
         self._ring: deque[tuple[Event, bytes]] = deque(maxlen=RING)
+        self._behind: set[Listener] = set()  # those that still read from the store
         self._listeners: set[Listener] = set()
-        self._open: Counter[str] = Counter()  # by user, also those that still read from the store
+        self._open: Counter[str] = Counter()  # both, by user
         self._closed = False
         self._ticking: asyncio.TimerHandle | None = None
         journal.subscribers.append(self._publish)
@@ -102,7 +103,7 @@ class Events:
         self._closed = True
         if self._ticking is not None:
             self._ticking.cancel()
-        for listener in self._listeners:
+        for listener in self._behind | self._listeners:
             listener.end()
 
     def sees(self, wish: Wish, event: Event) -> bool:
@@ -130,16 +131,18 @@ class Events:
         """What it is sent, until it is over. Raises StoreUnavailable."""
         name = listener.wish.who.name
         self._open[name] += 1
+        self._begin(listener)
         try:
             yield AGAIN
             if gap := await self._gap(listener):
                 yield gap
-            while not self._covers(listener.position):
+            while not listener.ended.is_set() and not self._covers(listener.position):
                 yield await self._page(listener)
             self._attach(listener)
             while octets := await listener.take():
                 yield octets
         finally:
+            self._behind.discard(listener)
             self._listeners.discard(listener)
             self._open[name] -= 1
             self._open = +self._open
@@ -176,15 +179,20 @@ class Events:
         listener.position = events[-1].id if len(events) == PAGE else newest
         return b"".join(_encoded(event) for event in events if self.sees(wish, event)) or b":\n\n"
 
-    def _attach(self, listener: Listener) -> None:
-        for event, octets in self._ring:
-            if event.id > listener.position and self.sees(listener.wish, event):
-                listener.put(octets)
-        self._listeners.add(listener)
+    def _begin(self, listener: Listener) -> None:
+        """From now on it is looked at whether he may still listen, however long he takes for the store's pages."""
+        self._behind.add(listener)
         if self._closed:
             listener.end()
         elif self._ticking is None:
             self._ticking = asyncio.get_running_loop().call_later(TICK, self._tick)
+
+    def _attach(self, listener: Listener) -> None:
+        for event, octets in self._ring:
+            if event.id > listener.position and self.sees(listener.wish, event):
+                listener.put(octets)
+        self._behind.discard(listener)
+        self._listeners.add(listener)
 
     # --- telling -------------------------------------------------------------------------------------------------
 
@@ -198,13 +206,15 @@ class Events:
                     listener.put(octets)
 
     def _tick(self) -> None:
-        for listener in self._listeners:
-            listener.idle += TICK
+        everybody = self._behind | self._listeners
+        for listener in everybody:
             if not self._stands(listener.wish.who):
                 listener.end()
-            elif listener.idle >= KEEP_ALIVE:
+        for listener in self._listeners:
+            listener.idle += TICK
+            if listener.idle >= KEEP_ALIVE and not listener.ended.is_set():
                 listener.put(b":\n\n")
-        again = bool(self._listeners) and not self._closed
+        again = bool(everybody) and not self._closed
         self._ticking = asyncio.get_running_loop().call_later(TICK, self._tick) if again else None
 
 
