@@ -21,6 +21,7 @@ from tests.support.asking import Answer, ask, basic, bearer
 from tests.support.door import Door, open_door
 from tests.support.loops import USUAL
 from tests.support.plane import bare_plane
+from tests.support.programs import until
 
 PASSWORD = "correct horse"
 TOKENS = {role: new_secret("rpt") for role in ("viewer", "operator", "admin", "expired", "scoped")}
@@ -324,6 +325,22 @@ def test_a_role_that_does_not_suffice(users: Any, door: Door) -> None:
     assert answer.status == 403
     assert "this takes the role admin, and token id-operator of alice has operator" in answer.error
     assert get(door, "/api/v1/users", bearer(TOKENS["scoped"])).status == 403  # he could make one who sees more
+
+
+def test_whoever_goes_while_his_body_is_on_the_way_does_nothing_more(users: Any, door: Door) -> None:
+    """He could else hold some back, and make himself another user behind his removal."""
+    body = json.dumps({"name": "back", "password": PASSWORD, "role": "admin"}).encode()
+    head = f"POST /api/v1/users HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKENS['admin']}\r\n"
+    with door.connect_plainly() as sock:
+        users.people._used.pop("id-admin", None)
+        sock.sendall(f"{head}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode())
+        until(lambda: "id-admin" in users.people._used, "he is let in")
+        accounts = users.people.accounts
+        users.people.accounts = Accounts(2, accounts.users.values(), [], accounts.cookies.values())
+        sock.sendall(body)
+        answer = sock.recv(65536)
+    assert answer.startswith(b"HTTP/1.1 401 ")
+    assert "back" not in users.people.accounts.users
 
 
 # --- a browser's cookie ----------------------------------------------------------------------------------------------

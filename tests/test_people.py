@@ -24,7 +24,7 @@ from rport.server.accounts import (
     remove_token,
     remove_user,
 )
-from rport.server.errors import NotAllowed, TokenNotFound, UserConflict, UserNotFound
+from rport.server.errors import NotAllowed, TokenNotFound, Unauthorized, UserConflict, UserNotFound
 from rport.server.journal import Journal
 from rport.server.opaque import digest
 from rport.server.people import People
@@ -244,6 +244,25 @@ def test_a_token_ends(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
         assert who[2] is not None
         assert not people.stands(who[2])
         assert people.of_token("rpt_", "") is None
+
+    with_people(url, work)
+
+
+def test_whoever_may_no_more_changes_nothing(url: str) -> None:
+    """Between being let in and his turn to write lie a password's hash, and all who write before him."""
+
+    async def work(people: People) -> None:
+        await add(people, "root")
+        await add(people, "alice")
+        _, secret = await token(people, "alice")
+        who = people.of_token(secret, "")
+        assert who is not None
+        async with people.changing(who, "user.add", "user x"):
+            pass
+        await alter(people, "alice", role="viewer")
+        with pytest.raises(Unauthorized, match="counts no more"):
+            async with people.changing(who, "user.add", "user x"):
+                raise AssertionError
 
     with_people(url, work)
 

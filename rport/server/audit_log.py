@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from rport.server.cursors import row_behind
 from rport.server.errors import Unauthorized
 from rport.server.event import encode
+from rport.server.people import OVER
 from rport.server.principal import Principal
 from rport.server.store import Store, schema
 from rport.server.times import rfc3339
@@ -16,8 +17,6 @@ PAGE = 500  # rows of one query, some 1 KiB each
 SCANS = (
     20  # queries for one page of whoever sees few of its clients; it may be shorter, and goes on behind what was seen
 )
-
-OVER = "what was shown to ask for this counts no more"
 
 _COLUMNS = schema.audit.c
 

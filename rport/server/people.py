@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from rport.server.accounts import Accounts, Cookie, Token, User, read_accounts
-from rport.server.errors import ServerError
+from rport.server.errors import ServerError, Unauthorized
 from rport.server.journal import Deed, Journal
 from rport.server.opaque import digest
 from rport.server.principal import ROLES, Principal
@@ -24,6 +24,8 @@ from rport.server.store.changes import changes, raise_changes
 
 POLL = 1.0  # seconds between looks at whether another process has changed something
 USE_WRITTEN = 60.0  # seconds between two writes of when tokens were used last
+
+OVER = "what you showed counts no more, since this request began"
 
 log = logging.getLogger("rport")
 
@@ -96,8 +98,11 @@ class People:
 
     @contextlib.asynccontextmanager
     async def changing(self, who: Principal, action: str, subject: str, **details: Any) -> AsyncIterator[Change]:
-        """A deed; what is in memory is what it has made when it is over. Raises StoreFull and StoreUnavailable."""
+        """A deed; what is in memory is what it has made when it is over. Raises Unauthorized where he may no more, and
+        StoreFull and StoreUnavailable."""
         async with self._journal.deed(who, action, subject, **details) as deed:
+            if who.proof and not self.stands(who):  # a password was hashed meanwhile, or others had their turn
+                raise Unauthorized(OVER)
             await raise_changes(deed.db)
             yield Change(deed, await read_accounts(deed.db))
             after = await read_accounts(deed.db)

@@ -36,6 +36,7 @@ class Served:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         names = [value.decode() for name, value in scope["headers"] if name == b"x-who"]
         scope["rport.principal"] = self.people[names[0] if names else "root"]
+        scope["rport.stands"] = lambda who: True
         await self.app(scope, receive, send)
 
     async def connect(

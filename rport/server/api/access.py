@@ -7,7 +7,8 @@ from fastapi import Depends, Request
 from fastapi.dependencies.models import Dependant
 
 from rport.errors import UsageError
-from rport.server.errors import RoleTooSmall
+from rport.server.errors import RoleTooSmall, Unauthorized
+from rport.server.people import OVER
 from rport.server.principal import Principal
 from rport.text import quote
 
@@ -25,6 +26,8 @@ def needs(role: str) -> dict[str, Any]:
     """Keywords of a route that `role` and those above it may ask."""
 
     def check(who: Who, request: Request) -> None:
+        if not request.scope["rport.stands"](who):  # a body may come long behind its head, which was looked at then
+            raise Unauthorized(OVER)
         if not who.at_least(role):
             raise RoleTooSmall(f"this takes the role {role}, and {who} has {who.role}")
         _known_alone(request)

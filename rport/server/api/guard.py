@@ -41,7 +41,8 @@ SLASH = "a path with %2F or %5C: no id has a slash in it"
 
 
 class Guard:
-    """Answers what may not be asked itself; lets the rest through, with `rport.principal` in its scope."""
+    """Answers what may not be asked itself; lets the rest through. In its scope is then whom it has let in, `rport.principal`, and
+    what says whether he still may do all that he could, `rport.stands`."""
 
     def __init__(self, app: App, people: People, login: ApiLogin) -> None:
         self.app = app
@@ -52,6 +53,7 @@ class Guard:
         if scope["type"] == "http":
             try:
                 scope["rport.principal"] = await self._admit(scope)
+                scope["rport.stands"] = self._people.stands
                 _check_body(scope["headers"])
             except _Refused as refused:
                 return await refuse(send, refused.status, str(refused))
