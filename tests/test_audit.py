@@ -34,7 +34,7 @@ def with_audit(
 ) -> Any:
     async def run() -> Any:
         async with a_journal(url) as journal:
-            plane = a_plane(journal, audit=AuditLog(journal.store, TAGS.get, stands))
+            plane = a_plane(journal, audit=AuditLog(journal.store, lambda id, at: TAGS.get(id), stands))
             async with serving(plane, routes) as served:
                 return await work(journal, served)
 

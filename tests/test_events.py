@@ -33,7 +33,7 @@ class Setting:
     def __init__(self, journal: Journal) -> None:
         self.journal = journal
         self.gone: set[str] = set()
-        self.events = Events(journal, TAGS.get, lambda who: who.name not in self.gone)
+        self.events = Events(journal, lambda id, at: TAGS.get(id), lambda who: who.name not in self.gone)
         self.served: Served
 
     async def tell(self, count: int, type: str = "client.connected", client: str | None = "web-1") -> None:

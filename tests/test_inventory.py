@@ -338,3 +338,11 @@ def test_a_cursor_is_of_one_order() -> None:
     assert cursor is not None
     with pytest.raises(BadCursor):
         page(clients, Wanted(), "-name", 5, cursor)
+
+
+def test_what_was_before_a_client_is_another_s_of_that_id() -> None:
+    inventory = Inventory()
+    inventory.put(Client("web-1", "managed", 1000.0, tags=("berlin",)))
+    assert inventory.tags_then("web-1", 1000.0) == ("berlin",)
+    assert inventory.tags_then("web-1", 999.9) is None
+    assert inventory.tags_then("web-2", 1000.0) is None

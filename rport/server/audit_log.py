@@ -54,16 +54,16 @@ class Sought(NamedTuple):
 
 
 class AuditLog:
-    """`tags_of` a client are those that say who sees it, None when there is no such client; `stands` says whether
-    somebody may still do what he could."""
+    """`tags_then` are those of a client that say who sees what was done to it at a time, None when there is no such
+    client; `stands` says whether somebody may still do what he could."""
 
     def __init__(
         self,
         store: Store,
-        tags_of: Callable[[str], Collection[str] | None],
+        tags_then: Callable[[str, float], Collection[str] | None],
         stands: Callable[[Principal], bool],
     ) -> None:
-        self._store, self._tags_of, self._stands = store, tags_of, stands
+        self._store, self._tags_then, self._stands = store, tags_then, stands
 
     async def page(
         self, sought: Sought, limit: int, cursor: str | None = None
@@ -108,7 +108,7 @@ class AuditLog:
     def _shows(self, who: Principal, row: Mapping[str, Any]) -> bool:
         if who.tags is None:
             return True
-        tags = self._tags_of(row["client"])
+        tags = self._tags_then(row["client"], row["at"])
         return tags is not None and who.sees(tags)
 
 

@@ -75,17 +75,17 @@ class Listener:
 
 
 class Events:
-    """`tags_of` a client are those that say who sees it, None when there is no such client; `stands` says whether
-    somebody may still do what he could."""
+    """`tags_then` are those of a client that say who sees what happened to it at a time, None when there is no such
+    client; `stands` says whether somebody may still do what he could."""
 
     def __init__(
         self,
         journal: Journal,
-        tags_of: Callable[[str], Collection[str] | None],
+        tags_then: Callable[[str, float], Collection[str] | None],
         stands: Callable[[Principal], bool],
     ) -> None:
         self._journal = journal
-        self._tags_of, self._stands = tags_of, stands
+        self._tags_then, self._stands = tags_then, stands
         self._ring: deque[tuple[Event, bytes]] = deque(maxlen=RING)
         self._behind: set[Listener] = set()  # those that still read from the store
         self._listeners: set[Listener] = set()
@@ -114,7 +114,7 @@ class Events:
             return False
         if who.tags is None:
             return True
-        tags = self._tags_of(event.client) if event.client is not None else None
+        tags = self._tags_then(event.client, event.at) if event.client is not None else None
         return tags is not None and who.sees(tags)
 
     # --- listening -----------------------------------------------------------------------------------------------

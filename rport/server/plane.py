@@ -46,9 +46,9 @@ class Plane:
         self.journal = Journal(store)
         self.people = People(store, self.journal)
         self.inventory, self.credentials = service.inventory, service.credentials
-        self.events = Events(self.journal, self.inventory.tags_of, self._stands)
+        self.events = Events(self.journal, self.inventory.tags_then, self._stands)
         self.webhooks = Webhooks(store, self.journal)
-        self.audit = AuditLog(store, self.inventory.tags_of, self._stands)
+        self.audit = AuditLog(store, self.inventory.tags_then, self._stands)
         self.metrics = Metrics(self)
         self.retention = Retention(store, lambda: service.settings)
         self.login = ApiLogin(self.people, self.journal)

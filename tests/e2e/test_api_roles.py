@@ -176,3 +176,18 @@ def test_lists_leave_out_what_is_another_scopes(place: Place) -> None:
     for path in ("/clients", "/tunnels", "/audit", "/audit/export"):
         assert place.foreign["client_id"] in place.call("GET", path).body.decode()
         assert place.foreign["client_id"] not in place.call("GET", path, token=place.scoped).body.decode()
+
+
+def test_the_id_of_one_that_is_gone_does_not_show_what_it_did(place: Place) -> None:
+    """Else whoever makes clients would look at what others did by giving his the ids of theirs."""
+    place.call("POST", "/clients", {"id": "again", "tags": ["munich"]})
+    place.call("POST", "/clients/again/tunnels", {"target": "22", "note": "ours"})
+    place.call("DELETE", "/clients/again")
+    place.call("POST", "/clients", {"id": "again", "tags": ["berlin"]}, place.scoped)
+    place.call("PATCH", "/clients/again", {"note": "theirs"}, place.scoped)
+
+    def actions(token: str) -> list[str]:
+        return [entry["action"] for entry in place.call("GET", "/audit?client=again", token=token).json["items"]]
+
+    assert actions(place.scoped) == ["client.change", "client.add"]
+    assert actions(place.tokens["admin"])[2:] == ["client.remove", "tunnel.open", "client.add"]

@@ -41,8 +41,8 @@ SLASH = "a path with %2F or %5C: no id has a slash in it"
 
 
 class Guard:
-    """Answers what may not be asked itself; lets the rest through. In its scope is then whom it has let in, `rport.principal`, and
-    what says whether he still may do all that he could, `rport.stands`."""
+    """Answers what may not be asked itself; lets the rest through, with `rport.principal` in its scope, and with
+    `rport.stands`, which says whether somebody still may do all that he could."""
 
     def __init__(self, app: App, people: People, login: ApiLogin) -> None:
         self.app = app

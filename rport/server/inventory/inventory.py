@@ -63,6 +63,12 @@ class Inventory:
         client = self._clients.get(id)
         return client.tags if client is not None else None
 
+    def tags_then(self, id: str, at: float) -> tuple[str, ...] | None:
+        """As tags_of(), for what happened at that time; None also where it was before this client: that was another,
+        and whoever gives a new one its id must not look at what it did."""
+        client = self._clients.get(id)
+        return client.tags if client is not None and at >= client.created else None
+
     def list(self, who: Principal) -> Iterator[Client]:
         """Those that he sees."""
         return (client for client in self if who.sees(client.tags))
