@@ -76,6 +76,10 @@ def test_what_is_sent() -> None:
 ANSWERS = {
     b"HTTP/1.1 200 OK\r\n\r\n": (200, ""),
     b"HTTP/1.1 103 Early\r\n\r\nHTTP/1.1 202 Accepted\r\n\r\n": (202, ""),
+    b"HTTP/1.1 103 Early\r\n\r\n" * HEAD_MAX + b"HTTP/1.1 200 OK\r\n\r\n": (
+        None,
+        "what answers speaks no HTTP: too much",
+    ),
     b"HTTP/1.0 200 OK\r\nContent-Length: 99999999999\r\n\r\n": (200, ""),
     b"HTTP/1.1 302 X\r\nLocation: http://127.0.0.1:1/\r\n\r\n": (
         302,

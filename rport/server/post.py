@@ -18,7 +18,7 @@ import h11
 from rport.server.errors import Unprocessable
 
 TIMEOUT = 10.0  # seconds from the name's look-up to the answer's status
-HEAD_MAX = 16384  # octets of the answer's head; its body is not read
+HEAD_MAX = 16384  # octets of the answer's head, and of what comes before it; its body is not read
 CHUNK = 4096
 
 _PRINTABLE = re.compile(r"[!-~]+")  # no space, no other script: those are written with percent signs
@@ -98,14 +98,18 @@ async def _status(place: Place, headers: Sequence[tuple[str, str]], body: bytes)
             writer.write(connection.send(event) or b"")
         with contextlib.suppress(ConnectionError):  # whoever does not want the rest may have answered all the same
             await writer.drain()
+        room = HEAD_MAX
         while True:
             answer = connection.next_event()
             if isinstance(answer, h11.Response):
                 return int(answer.status_code)
             if answer is h11.NEED_DATA:  # else it is one that comes before the answer
-                data = await reader.read(CHUNK)
+                if not room:  # there is no end to early answers, and all that has come is read without a pause
+                    raise h11.RemoteProtocolError("too much comes before its answer")
+                data = await reader.read(min(CHUNK, room))
                 if not data:
                     raise ConnectionResetError(None, "it was closed without an answer")
+                room -= len(data)
                 connection.receive_data(data)
     finally:
         writer.transport.abort()
