@@ -4,15 +4,18 @@ A cursor says behind which client a page ends, by what it was sorted by and its 
 moves nobody else to another page.
 """
 
+import asyncio
 import heapq
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import itemgetter
 from typing import Any, NamedTuple
 
 from rport.server import cursors
 from rport.server.cursors import BadCursor
 from rport.server.inventory.client import Client
+
+TURN = 1000  # clients that are looked through at a time, in some 10 ms: tunnels wait meanwhile
 
 _Place = tuple[bool, Any, str]
 
@@ -52,6 +55,17 @@ def _texts(client: Client) -> str:
     facts = client.facts
     texts = (client.id, client.shown_name, facts.hostname, client.address, client.note, facts.os_version)
     return "\n".join((*texts, *facts.addresses, *client.tags, *facts.tags)).casefold()
+
+
+async def page_in_turns(
+    clients: Sequence[Client], wanted: Wanted, sort: str, limit: int, cursor: str | None = None
+) -> tuple[list[Client], str | None]:
+    """As page(), and others have their turn between two parts of the clients. Raises BadCursor."""
+    best: list[Client] = []
+    for start in range(0, len(clients), TURN):
+        best, _ = page([*best, *clients[start : start + TURN]], wanted, sort, limit + 1, cursor)
+        await asyncio.sleep(0)
+    return page(best, wanted, sort, limit, cursor)
 
 
 def page(

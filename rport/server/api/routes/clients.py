@@ -18,7 +18,7 @@ from rport.server.errors import RoleTooSmall, Unprocessable
 from rport.server.inventory.changes import managed
 from rport.server.inventory.client import NotConnected
 from rport.server.inventory.history import history
-from rport.server.inventory.listing import Wanted, page
+from rport.server.inventory.listing import Wanted, page_in_turns
 from rport.server.plane import Plane
 from rport.server.times import moment
 
@@ -93,7 +93,7 @@ def router(plane: Plane) -> APIRouter:
     ) -> ClientPage:
         """Clients that are there, and that were."""
         wanted = Wanted(tuple(tag), os, state, q)
-        found, rest = page(plane.inventory.list(who), wanted, sort, limit, cursor)
+        found, rest = await page_in_turns([*plane.inventory.list(who)], wanted, sort, limit, cursor)
         return ClientPage(items=[client_view(client) for client in found], next=rest)
 
     @routes.post(
