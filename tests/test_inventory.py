@@ -1,5 +1,6 @@
 """The machines in memory: who is whose, takeovers, clones, lists. No loop, no store."""
 
+import asyncio
 import random
 from types import SimpleNamespace
 from typing import Any
@@ -11,10 +12,11 @@ from hypothesis import strategies as st
 from rport.errors import Refused
 from rport.facts import Facts
 from rport.server.cursors import BadCursor
-from rport.server.inventory import Client, ClientNotFound, Inventory, inventory
+from rport.server.inventory import Client, ClientNotFound, Inventory, inventory, listing
+from rport.server.inventory.client import SESSIONS_BURST
 from rport.server.inventory.clones import ENTRIES_MAX, WINDOW, Clones
 from rport.server.inventory.identity import Shown, process_of
-from rport.server.inventory.listing import SORTS, Wanted, page
+from rport.server.inventory.listing import SORTS, Wanted, page, page_in_turns
 from rport.server.principal import Principal
 
 ADMIN = Principal("me", "admin")
@@ -281,6 +283,36 @@ def test_the_order_is_right_at_ten_thousand() -> None:
     assert names == sorted(names)
 
 
+@pytest.mark.parametrize("sort", SORTS)
+def test_a_list_of_many_holds_nobody_up(sort: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is looked through in parts, and is the same list."""
+    monkeypatch.setattr(listing, "TURN", 20)
+    clients = crowd(300)
+    turns = 0
+
+    async def take_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def work(wanted: Wanted) -> None:
+        other = asyncio.create_task(take_turns())
+        cursor = None
+        for _ in range(3):
+            before = turns
+            got = await page_in_turns(clients, wanted, sort, 7, cursor)
+            assert got == page(clients, wanted, sort, 7, cursor)
+            assert turns >= before + 300 // 20
+            cursor = got[1]
+        with pytest.raises(BadCursor):
+            await page_in_turns(clients, wanted, sort, 7, "x")
+        other.cancel()
+
+    for wanted in (Wanted(), Wanted(tags=("web",)), Wanted(text="mail")):
+        asyncio.run(work(wanted))
+
+
 @given(st.lists(st.integers(0, 20), max_size=30, unique=True), st.sampled_from(SORTS), st.integers(1, 5))
 def test_who_comes_and_goes_moves_nobody_else(gone: list[int], sort: str, limit: int) -> None:
     """Between two pages, some go; the others are there once each."""
@@ -346,3 +378,17 @@ def test_what_was_before_a_client_is_another_s_of_that_id() -> None:
     assert inventory.tags_then("web-1", 1000.0) == ("berlin",)
     assert inventory.tags_then("web-1", 999.9) is None
     assert inventory.tags_then("web-2", 1000.0) is None
+
+
+def test_a_client_begins_only_so_many_sessions() -> None:
+    client = Client("web-1", "managed", 1000.0)
+    for _ in range(SESSIONS_BURST):
+        client.begin(5000.0)
+    for now in (5000.0, 5004.9):
+        with pytest.raises(Refused, match="connects all the time"):
+            client.begin(now)
+    client.begin(5005.1)
+    for i in range(SESSIONS_BURST):  # it lasted for as long as it takes rport to begin anew
+        client.begin(5010.2 + 5.1 * i)
+    for _ in range(SESSIONS_BURST):
+        client.begin(9000.0)

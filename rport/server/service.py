@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import logging
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Any
@@ -142,7 +143,9 @@ class Service:
 
     def identify(self, grant: Grant, hello: Hello, public: bytes | None) -> Client:
         """Which machine it is. Raises Refused."""
-        return self.inventory.identify(_shown(grant, hello, public), grant.client and grant.client.client)
+        client = self.inventory.identify(_shown(grant, hello, public), grant.client and grant.client.client)
+        client.begin(time.monotonic())
+        return client
 
     def admit(self, session: ServerSession, client: Client, hello: Hello) -> None:
         """Its hello was accepted: the API sees it."""

@@ -17,6 +17,7 @@ import pytest
 from rport.errors import ProtocolError
 from rport.handshake import MESSAGE_MAX, Responder
 from rport.server.door.upgrade import upgrade_response
+from rport.server.inventory.client import SESSIONS_BURST
 from rport.websocket import MessageReader, accept_key, encode_message
 from tests.e2e.test_life import exchange
 from tests.support.programs import Client, Server, Target, descriptors, echo, read_all, until
@@ -174,6 +175,20 @@ def test_visitors_of_a_peer_that_never_answers_wait_bounded(keep: Keep, tmp_path
         opened = [peer.wait_for(OPEN)[0] for _ in range(200)]
         assert len(set(opened)) == 200
         assert alive(server)
+
+
+def test_one_that_comes_and_goes_all_the_time_loses_nobody_s_events(keep: Keep, tmp_path: Path) -> None:
+    server = keep(Server(tmp_path))
+    remote = {"lhost": "127.0.0.1", "lport": 0, "rhost": "127.0.0.1", "rport": 1}
+    answers = []
+    for _ in range(SESSIONS_BURST + 10):
+        with contextlib.closing(connect(server.port)) as peer:
+            peer.control(**HELLO | {"remotes": [remote] * 200, "id": "restless"})
+            answers.append(msgpack.unpackb(peer.wait_for(CONTROL)[2]))
+    kinds = [answer["type"] for answer in answers]
+    assert kinds.count("welcome") in range(SESSIONS_BURST, SESSIONS_BURST + 10)
+    assert (kinds[-1], answers[-1]["code"]) == ("refuse", "busy")
+    assert alive(server)
 
 
 def test_damage_on_the_way_is_noticed_and_mended_by_reconnecting(keep: Keep, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from rport.errors import Refused
 from rport.facts import Facts
 from rport.server.acl import ANYWHERE, Acl
 from rport.server.errors import ServerError
@@ -11,6 +12,12 @@ if TYPE_CHECKING:
     from rport.server.session import ServerSession
 
 MANAGED = "managed"  # the owner of a client that comes in by credentials of the store alone
+
+# Sessions that one client may begin at once, and a second after that. Each leaves rows in the database, two for each of
+# its tunnels among them: of one that comes and goes all the time they would be so many that those of others are lost.
+# Whose session lasts for five seconds comes back at once, so no honest client comes more often.
+SESSIONS_BURST = 20
+SESSIONS_RATE = 0.2
 
 
 class ClientNotFound(ServerError):
@@ -57,6 +64,8 @@ class Client:
     cloned: float | None = None
     session: "ServerSession | None" = field(default=None, repr=False)
     since: float = 0.0  # when the session began
+    turns: float = SESSIONS_BURST  # sessions that it might have begun
+    turns_at: float = 0.0  # then, on a clock that only grows
 
     @property
     def connected(self) -> bool:
@@ -81,6 +90,13 @@ class Client:
     def acl(self) -> Acl:
         """Where it may have the server listen."""
         return ANYWHERE if self.listen is None else self.listen
+
+    def begin(self, now: float) -> None:
+        """Count a session that is to begin. Raises Refused where there were too many of late."""
+        left = min(SESSIONS_BURST, self.turns + (now - self.turns_at) * SESSIONS_RATE)
+        if left < 1:
+            raise Refused("busy", f"{self} connects all the time; once every {1 / SESSIONS_RATE:g} s will do")
+        self.turns, self.turns_at = left - 1, now
 
     def __str__(self) -> str:
         """For the log and for errors."""
