@@ -48,7 +48,7 @@ class Plane:
         self.inventory, self.credentials = service.inventory, service.credentials
         self.events = Events(self.journal, self.inventory.tags_then, self._stands)
         self.webhooks = Webhooks(store, self.journal)
-        self.audit = AuditLog(store, self.inventory.tags_then, self._stands)
+        self.audit = AuditLog(store, self.inventory.tags_then, self.people.stands)
         self.metrics = Metrics(self)
         self.retention = Retention(store, lambda: service.settings)
         self.login = ApiLogin(self.people, self.journal)
@@ -61,7 +61,7 @@ class Plane:
         service.enroller = self.enrolments
 
     def _stands(self, who: Principal) -> bool:
-        """Whether somebody may still listen, or take an export; a server that goes down has nothing more to say."""
+        """Whether somebody may still listen; a server that goes down has nothing more to say."""
         return not self.service.draining and self.people.stands(who)
 
     async def start(self) -> None:
