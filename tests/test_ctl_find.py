@@ -63,6 +63,20 @@ def test_none(ctl: Ctl) -> None:
     assert {asked.method for asked in ctl.double.asked} == {"GET"}
 
 
+@pytest.mark.parametrize(
+    "words", [("client", "rm", ""), ("tunnel", "close", "", "ab12"), ("tunnel", "close", "aa11", ""), ("audit", "--client", "")]
+)
+def test_nothing_is_not_the_only_one(ctl: Ctl, words: tuple[str, ...]) -> None:
+    ctl.double.answers["GET", "/clients"] = page(MACHINES[0])
+    ctl.double.answers["GET", "/clients/aa11"] = (200, MACHINES[0])
+    ctl.double.answers["GET", "/clients/aa11/tunnels"] = page(tunnel("ab12", 2222))
+    ctl.double.answers["DELETE", "/clients/aa11"] = (204, None)
+    ctl.double.answers["DELETE", "/clients/aa11/tunnels/ab12"] = (204, None)
+    done = ctl(*words)
+    assert (done.code, done.out, done.err) == (1, "", "rportctl: there is nothing that is called ''\n")
+    assert {asked.method for asked in ctl.double.asked} <= {"GET"}
+
+
 def test_many_candidates_are_not_all_listed(ctl: Ctl) -> None:
     ctl.double.answers["GET", "/clients"] = page(*(client(f"id{n}", f"web-{n}") for n in range(50)))
     err = ctl("client", "show", "web").err
@@ -94,4 +108,4 @@ def test_tunnels(ctl: Ctl, text: str, id: str) -> None:
     ctl.double.answers["DELETE", f"/clients/aa11/tunnels/{id}"] = (204, b"")
     assert ctl("tunnel", "close", "web-1", text).code == 0
     assert ctl("tunnel", "close", "web-1", ":1").code == 2
-    assert ctl("tunnel", "close", "web-1", "").code == 1  # how both begin
+    assert ctl("tunnel", "close", "web-1", "").code == 1  # both begin so

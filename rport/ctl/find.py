@@ -17,6 +17,7 @@ def client(api: Api, text: str) -> Row:
     if text.startswith("="):
         only_one: Row = api.get(f"/clients/{part(text[1:])}")
         return only_one
+    _refuse_nothing(text)
     exact: Row | None = None
     if not {"/", "\\"} & set(text):  # no id has them, and proxies on the way take them for their own
         with contextlib.suppress(NotFound, UsageError):
@@ -33,6 +34,12 @@ def client(api: Api, text: str) -> Row:
     return only(found, f"client {text!r}", _shown, "rportctl clients lists them")
 
 
+def _refuse_nothing(text: str) -> None:
+    """All begin so: a script's variable that is not set would mean the only one that there is, and `rm` remove it."""
+    if not text:
+        raise UsageError("there is nothing that is called ''")
+
+
 def _shown(row: Row) -> str:
     return f"{row['name']} ({row['id']})"
 
@@ -47,6 +54,7 @@ def client_id(api: Api, text: str) -> str:
 
 def tunnel(api: Api, client_id: str, text: str) -> Row:
     """Of a client. Raises as client()."""
+    _refuse_nothing(text)
     rows = list(api.rows(f"/clients/{part(client_id)}/tunnels"))
     if text.startswith(":"):
         found = [row for row in rows if str(row["lport"]) == text[1:]]
