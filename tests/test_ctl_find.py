@@ -64,7 +64,8 @@ def test_none(ctl: Ctl) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [("client", "rm", ""), ("tunnel", "close", "", "ab12"), ("tunnel", "close", "aa11", ""), ("audit", "--client", "")]
+    "words",
+    [("client", "rm", ""), ("tunnel", "close", "", "ab12"), ("tunnel", "close", "aa11", ""), ("audit", "--client", "")],
 )
 def test_nothing_is_not_the_only_one(ctl: Ctl, words: tuple[str, ...]) -> None:
     ctl.double.answers["GET", "/clients"] = page(MACHINES[0])
@@ -75,6 +76,16 @@ def test_nothing_is_not_the_only_one(ctl: Ctl, words: tuple[str, ...]) -> None:
     done = ctl(*words)
     assert (done.code, done.out, done.err) == (1, "", "rportctl: there is nothing that is called ''\n")
     assert {asked.method for asked in ctl.double.asked} <= {"GET"}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("client", "show"), ("clients", "--query"), ("user", "rm"), ("audit", "--actor"), ("events", "--type")],
+)
+def test_what_is_not_utf8(ctl: Ctl, words: tuple[str, ...]) -> None:
+    fill(ctl.double)
+    done = ctl(*words, "\udcff")
+    assert (done.code, done.out, done.err) == (1, "", "rportctl: '\\udcff' is not UTF-8\n")
 
 
 def test_many_candidates_are_not_all_listed(ctl: Ctl) -> None:

@@ -115,6 +115,7 @@ def test_a_second_factor_is_asked_for(ctl: Ctl, tmp_path: Path, monkeypatch: pyt
     with open(read) as stdin:
         monkeypatch.setattr("sys.stdin", stdin)
         assert log_in(ctl, tmp_path).code == 0
+        assert log_in(ctl, tmp_path).err == "rportctl: no code was given\n"
 
 
 def test_a_wrong_password_changes_nothing(ctl: Ctl, tmp_path: Path) -> None:
@@ -125,6 +126,12 @@ def test_a_wrong_password_changes_nothing(ctl: Ctl, tmp_path: Path) -> None:
     done = log_in(ctl, tmp_path)
     assert (done.code, done.err) == (3, "rportctl: wrong user or password\n")
     assert store(tmp_path) == before
+
+
+def test_a_user_who_is_not_utf8(ctl: Ctl, tmp_path: Path) -> None:
+    grant(ctl)
+    assert log_in(ctl, tmp_path, "--user", "\udcff").err == "rportctl: '\\udcff' is not UTF-8\n"
+    assert ctl.double.asked == []
 
 
 def test_logging_out_revokes(ctl: Ctl, tmp_path: Path) -> None:
