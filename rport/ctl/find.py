@@ -37,7 +37,7 @@ def client(api: Api, text: str) -> Row:
 def _refuse_nothing(text: str) -> None:
     """All begin so: a script's variable that is not set would mean the only one that there is, and `rm` remove it."""
     if not text:
-        raise UsageError("there is nothing that is called ''")
+        raise UsageError(f"there is nothing that is called {text!r}")
 
 
 def _shown(row: Row) -> str:
