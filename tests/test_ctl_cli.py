@@ -57,6 +57,12 @@ def test_words_are_read() -> None:
     assert words("tunnel list").client is None
 
 
+def test_a_note_may_be_empty_and_so_may_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RPORT_PROFILE", "")
+    words = parse(command("tunnel change"), ["web-1", "22", "--note", ""])
+    assert (words.note, words.profile) == ("", None)
+
+
 def test_what_stands_behind_two_dashes_is_not_ours() -> None:
     w = words("ssh", "web-1", "--user", "me", "--", "--json", "-L", "1:a:2", "--", "x")
     assert (w.client, w.user, w.json, w.behind) == ("web-1", "me", False, ["--json", "-L", "1:a:2", "--", "x"])
@@ -95,6 +101,9 @@ def test_the_environment_counts_for_options_of_all_alone(monkeypatch: pytest.Mon
         (["status", "--timeout", "0"], "rportctl: --timeout: without any time there is no answer: write it like 15s"),
         (["status", "--token", "rpt_geheim"], "rportctl: --token: `ps` shows arguments to all users of this machine: "
          "give @FILE"),
+        (["credential", "create", "a", "--public", ""], "rportctl: --public: it is empty: give KEY, or leave it out"),
+        (["ssh", "web-1", "--lhost="], "rportctl: --lhost: it is empty: give HOST, or leave it out"),
+        (["clients", "--tag", "a", "--tag", ""], "rportctl: --tag: it is empty: give T, or leave it out"),
         (["user", "add", "me", "--password", "geheim"], "rportctl: --password: `ps` shows arguments to all users of "
          "this machine: give @FILE"),
     ],

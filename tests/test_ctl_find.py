@@ -65,7 +65,7 @@ def test_none(ctl: Ctl) -> None:
 
 @pytest.mark.parametrize(
     "words",
-    [("client", "rm", ""), ("tunnel", "close", "", "ab12"), ("tunnel", "close", "aa11", ""), ("audit", "--client", "")],
+    [("client", "rm", ""), ("tunnel", "close", "", "ab12"), ("tunnel", "close", "aa11", ""), ("tunnel", "list", "")],
 )
 def test_nothing_is_not_the_only_one(ctl: Ctl, words: tuple[str, ...]) -> None:
     ctl.double.answers["GET", "/clients"] = page(MACHINES[0])
