@@ -178,6 +178,9 @@ def test_several_servers(ctl: Ctl, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert ctl("profile", "use", "three").err == "rportctl: there is no profile 'three': there are one, two\n"
     assert ctl("status", "--profile", "three").code == 2
     assert ctl("profile", "rm", "one").code == 0
+    said = "rportctl: which server? there are two; `rportctl profile use NAME`, or --profile\n"
+    assert ctl("status").err == said
+    assert ctl("profile", "rm", "two").code == 0
     assert ctl("status").err.startswith("rportctl: which server? `rportctl login URL` remembers one")
 
 
