@@ -88,6 +88,17 @@ def test_what_is_not_utf8(ctl: Ctl, words: tuple[str, ...]) -> None:
     assert (done.code, done.out, done.err) == (1, "", "rportctl: '\\udcff' is not UTF-8\n")
 
 
+def test_one_is_removed_by_its_whole_name_or_id_alone(ctl: Ctl) -> None:
+    fill(ctl.double)
+    for text in ("ot", "bb", "web"):
+        assert ctl("client", "show", text, "--json").code == (1 if text == "web" else 0)
+        done = ctl("client", "rm", text)
+        assert (done.code, done.out) == (2, "")
+    assert done.err == "rportctl: there is no client 'web'; give the whole id or name, such as web-1 (aa11)\n"
+    ctl.double.answers["DELETE", "/clients/aa22"] = ctl.double.answers["DELETE", "/clients/bb11"] = (204, b"")
+    assert [ctl("client", "rm", text).code for text in ("web-10", "bb11", "=bb11")] == [0, 0, 0]
+
+
 def test_many_candidates_are_not_all_listed(ctl: Ctl) -> None:
     ctl.double.answers["GET", "/clients"] = page(*(client(f"id{n}", f"web-{n}") for n in range(50)))
     err = ctl("client", "show", "web").err

@@ -12,8 +12,11 @@ SHOWN = 6  # candidates that an error lists
 Row = dict[str, Any]
 
 
-def client(api: Api, text: str) -> Row:
-    """`=ID` is that id and nothing else. Raises NotFound, and UsageError that lists those which it may be."""
+def client(api: Api, text: str, *, whole: bool = False) -> Row:
+    """`=ID` is that id and nothing else; with `whole`, how one begins is not enough.
+
+    Raises NotFound, and UsageError that lists those which it may be.
+    """
     if text.startswith("="):
         only_one: Row = api.get(f"/clients/{part(text[1:])}")
         return only_one
@@ -31,6 +34,8 @@ def client(api: Api, text: str) -> Row:
         others = [row for row in named if row["id"] != exact["id"]]
         return only([exact, *others], f"client {text!r}, or ={text} by id,", _shown, "")
     found = named or [row for row in rows if row["name"].startswith(text) or row["id"].startswith(text)]
+    if whole and found and not named:
+        raise NotFound(f"there is no client {text!r}; give the whole id or name, such as {_shown(found[0])}")
     return only(found, f"client {text!r}", _shown, "rportctl clients lists them")
 
 
