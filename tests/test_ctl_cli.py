@@ -103,6 +103,7 @@ def test_the_environment_counts_for_options_of_all_alone(monkeypatch: pytest.Mon
          "give @FILE"),
         (["credential", "create", "a", "--public", ""], "rportctl: --public: it is empty: give KEY, or leave it out"),
         (["ssh", "web-1", "--lhost="], "rportctl: --lhost: it is empty: give HOST, or leave it out"),
+        (["events", "--after", "x"], "rportctl: --after: 'x' is no number of an event: give one that an event had"),
         (["clients", "--tag", "a", "--tag", ""], "rportctl: --tag: it is empty: give T, or leave it out"),
         (["user", "add", "me", "--password", "geheim"], "rportctl: --password: `ps` shows arguments to all users of "
          "this machine: give @FILE"),

@@ -180,7 +180,7 @@ def test_several_servers(ctl: Ctl, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert ctl("profile", "rm", "one").code == 0
     said = "rportctl: which server? there are two; `rportctl profile use NAME`, or --profile\n"
     assert ctl("status").err == said
-    assert ctl("profile", "rm", "two").code == 0
+    assert ctl("logout", "--profile", "two").out == "profile two is forgotten; it had no login\n"
     assert ctl("status").err.startswith("rportctl: which server? `rportctl login URL` remembers one")
 
 

@@ -185,7 +185,8 @@ COMMANDS = (
     Command("events", "what happens", "events:events", (
         Option("type", "only such, as tunnel.opened", "NAME", many=True),
         Option("client", "only of this one", "CLIENT", hint="client"),
-        Option("after", "from the event behind this number on; 0 = all that are kept", "ID"),
+        Option("after", "from the event behind this number on; 0 = all that are kept", "ID",
+               _reads("event_id")),
         Option("follow", "wait for what comes; else those of the past", short="-f"),
     ), examples=("rportctl events --follow --json | while read -r line; do ...; done",)),
 
