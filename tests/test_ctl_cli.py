@@ -92,6 +92,8 @@ def test_the_environment_counts_for_options_of_all_alone(monkeypatch: pytest.Mon
         (["cleints"], "rportctl: there is no command 'cleints'; did you mean clients?"),
         (["qqqq"], "rportctl: there is no command 'qqqq'; see rportctl --help"),
         (["tunnel", "opn"], "rportctl: there is no command 'tunnel opn'; did you mean tunnel open?"),
+        (["profil", "list"], "rportctl: there is no command 'profil'; did you mean profile list?"),
+        (["cleints", "web-1"], "rportctl: there is no command 'cleints'; did you mean clients?"),
         (["--json"], "rportctl: give a command; see rportctl --help"),
         (["status", "--jsn"], "rportctl status: unknown option --jsn; did you mean --json?"),
         (["status", "more"], "rportctl status: unexpected argument 'more'; see rportctl status --help"),
