@@ -57,6 +57,12 @@ def test_words_are_read() -> None:
     assert words("tunnel list").client is None
 
 
+def test_a_note_may_be_empty_and_so_may_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RPORT_PROFILE", "")
+    words = parse(command("tunnel change"), ["web-1", "22", "--note", ""])
+    assert (words.note, words.profile) == ("", None)
+
+
 def test_what_stands_behind_two_dashes_is_not_ours() -> None:
     w = words("ssh", "web-1", "--user", "me", "--", "--json", "-L", "1:a:2", "--", "x")
     assert (w.client, w.user, w.json, w.behind) == ("web-1", "me", False, ["--json", "-L", "1:a:2", "--", "x"])
@@ -86,6 +92,8 @@ def test_the_environment_counts_for_options_of_all_alone(monkeypatch: pytest.Mon
         (["cleints"], "rportctl: there is no command 'cleints'; did you mean clients?"),
         (["qqqq"], "rportctl: there is no command 'qqqq'; see rportctl --help"),
         (["tunnel", "opn"], "rportctl: there is no command 'tunnel opn'; did you mean tunnel open?"),
+        (["profil", "list"], "rportctl: there is no command 'profil'; did you mean profile list?"),
+        (["cleints", "web-1"], "rportctl: there is no command 'cleints'; did you mean clients?"),
         (["--json"], "rportctl: give a command; see rportctl --help"),
         (["status", "--jsn"], "rportctl status: unknown option --jsn; did you mean --json?"),
         (["status", "more"], "rportctl status: unexpected argument 'more'; see rportctl status --help"),
@@ -95,6 +103,10 @@ def test_the_environment_counts_for_options_of_all_alone(monkeypatch: pytest.Mon
         (["status", "--timeout", "0"], "rportctl: --timeout: without any time there is no answer: write it like 15s"),
         (["status", "--token", "rpt_geheim"], "rportctl: --token: `ps` shows arguments to all users of this machine: "
          "give @FILE"),
+        (["credential", "create", "a", "--public", ""], "rportctl: --public: it is empty: give KEY, or leave it out"),
+        (["ssh", "web-1", "--lhost="], "rportctl: --lhost: it is empty: give HOST, or leave it out"),
+        (["events", "--after", "x"], "rportctl: --after: 'x' is no number of an event: give one that an event had"),
+        (["clients", "--tag", "a", "--tag", ""], "rportctl: --tag: it is empty: give T, or leave it out"),
         (["user", "add", "me", "--password", "geheim"], "rportctl: --password: `ps` shows arguments to all users of "
          "this machine: give @FILE"),
     ],

@@ -63,6 +63,42 @@ def test_none(ctl: Ctl) -> None:
     assert {asked.method for asked in ctl.double.asked} == {"GET"}
 
 
+@pytest.mark.parametrize(
+    "words",
+    [("client", "rm", ""), ("tunnel", "close", "", "ab12"), ("tunnel", "close", "aa11", ""), ("tunnel", "list", "")],
+)
+def test_nothing_is_not_the_only_one(ctl: Ctl, words: tuple[str, ...]) -> None:
+    ctl.double.answers["GET", "/clients"] = page(MACHINES[0])
+    ctl.double.answers["GET", "/clients/aa11"] = (200, MACHINES[0])
+    ctl.double.answers["GET", "/clients/aa11/tunnels"] = page(tunnel("ab12", 2222))
+    ctl.double.answers["DELETE", "/clients/aa11"] = (204, None)
+    ctl.double.answers["DELETE", "/clients/aa11/tunnels/ab12"] = (204, None)
+    done = ctl(*words)
+    assert (done.code, done.out, done.err) == (1, "", "rportctl: there is nothing that is called ''\n")
+    assert {asked.method for asked in ctl.double.asked} <= {"GET"}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("client", "show"), ("clients", "--query"), ("user", "rm"), ("audit", "--actor"), ("events", "--type")],
+)
+def test_what_is_not_utf8(ctl: Ctl, words: tuple[str, ...]) -> None:
+    fill(ctl.double)
+    done = ctl(*words, "\udcff")
+    assert (done.code, done.out, done.err) == (1, "", "rportctl: '\\udcff' is not UTF-8\n")
+
+
+def test_one_is_removed_by_its_whole_name_or_id_alone(ctl: Ctl) -> None:
+    fill(ctl.double)
+    for text in ("ot", "bb", "web"):
+        assert ctl("client", "show", text, "--json").code == (1 if text == "web" else 0)
+        done = ctl("client", "rm", text)
+        assert (done.code, done.out) == (2, "")
+    assert done.err == "rportctl: there is no client 'web'; give the whole id or name, such as web-1 (aa11)\n"
+    ctl.double.answers["DELETE", "/clients/aa22"] = ctl.double.answers["DELETE", "/clients/bb11"] = (204, b"")
+    assert [ctl("client", "rm", text).code for text in ("web-10", "bb11", "=bb11")] == [0, 0, 0]
+
+
 def test_many_candidates_are_not_all_listed(ctl: Ctl) -> None:
     ctl.double.answers["GET", "/clients"] = page(*(client(f"id{n}", f"web-{n}") for n in range(50)))
     err = ctl("client", "show", "web").err
@@ -94,4 +130,4 @@ def test_tunnels(ctl: Ctl, text: str, id: str) -> None:
     ctl.double.answers["DELETE", f"/clients/aa11/tunnels/{id}"] = (204, b"")
     assert ctl("tunnel", "close", "web-1", text).code == 0
     assert ctl("tunnel", "close", "web-1", ":1").code == 2
-    assert ctl("tunnel", "close", "web-1", "").code == 1  # how both begin
+    assert ctl("tunnel", "close", "web-1", "").code == 1  # both begin so

@@ -115,6 +115,7 @@ def test_a_second_factor_is_asked_for(ctl: Ctl, tmp_path: Path, monkeypatch: pyt
     with open(read) as stdin:
         monkeypatch.setattr("sys.stdin", stdin)
         assert log_in(ctl, tmp_path).code == 0
+        assert log_in(ctl, tmp_path).err == "rportctl: no code was given\n"
 
 
 def test_a_wrong_password_changes_nothing(ctl: Ctl, tmp_path: Path) -> None:
@@ -125,6 +126,12 @@ def test_a_wrong_password_changes_nothing(ctl: Ctl, tmp_path: Path) -> None:
     done = log_in(ctl, tmp_path)
     assert (done.code, done.err) == (3, "rportctl: wrong user or password\n")
     assert store(tmp_path) == before
+
+
+def test_a_user_who_is_not_utf8(ctl: Ctl, tmp_path: Path) -> None:
+    grant(ctl)
+    assert log_in(ctl, tmp_path, "--user", "\udcff").err == "rportctl: '\\udcff' is not UTF-8\n"
+    assert ctl.double.asked == []
 
 
 def test_logging_out_revokes(ctl: Ctl, tmp_path: Path) -> None:
@@ -171,6 +178,9 @@ def test_several_servers(ctl: Ctl, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert ctl("profile", "use", "three").err == "rportctl: there is no profile 'three': there are one, two\n"
     assert ctl("status", "--profile", "three").code == 2
     assert ctl("profile", "rm", "one").code == 0
+    said = "rportctl: which server? there are two; `rportctl profile use NAME`, or --profile\n"
+    assert ctl("status").err == said
+    assert ctl("logout", "--profile", "two").out == "profile two is forgotten; it had no login\n"
     assert ctl("status").err.startswith("rportctl: which server? `rportctl login URL` remembers one")
 
 

@@ -61,6 +61,28 @@ def test_only_one_try_goes_through_at_a_time() -> None:
     assert table.begin(HERE, "me", "i", 10.0) > 0
 
 
+def test_a_try_that_was_no_guess_costs_no_time() -> None:
+    table = Delays()
+    now = fail(table, 5, 0.0) + LONGEST
+    assert table.begin(HERE, "me", "i", now) == 0
+    table.undecided(HERE, "me", "i", now)
+    assert table.begin(HERE, "me", "i", now + 0.1) == 0
+    table.failed(HERE, "me", "i", now + 0.1)
+    assert table.begin(HERE, "me", "i", now + 0.2) == pytest.approx(delay(6) - 0.1)  # and what failed is not forgotten
+
+
+def test_a_try_that_was_no_guess_takes_no_delay_away() -> None:
+    table = Delays()
+    table.failed(HERE, "me", "i", 0.0)
+    assert table.begin(HERE, "me", "i", 10.0) == 0  # it takes so long that another one may try
+    assert table.begin(HERE, "me", "i", 20.0) == 0
+    table.failed(HERE, "me", "i", 20.0)
+    table.undecided(HERE, "me", "i", 10.0)
+    assert table.begin(HERE, "me", "i", 20.1) == pytest.approx(delay(2) - 0.1)
+    table.undecided(HERE, "you", "i", 10.0)
+    assert table.begin(HERE, "you", "i", 10.0) == 0
+
+
 def test_success_forgets() -> None:
     table = Delays()
     now = fail(table, 5, 0.0)

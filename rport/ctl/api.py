@@ -11,6 +11,7 @@ from urllib.parse import quote, urlencode
 from rport import __version__
 from rport.ctl.errors import NotFound, ServerTrouble, of_status
 from rport.ctl.place import Place
+from rport.errors import UsageError
 from rport.text import QUOTED_MAX
 from rport.text import quote as quoted
 
@@ -181,7 +182,10 @@ class Api:
 def target(path: str, query: Mapping[str, Any] | None = None) -> str:
     """The request's target, of a path below /api/v1 whose parts are quoted already. What is None is left out."""
     given = [(key, value) for key, value in (query or {}).items() if value is not None and value != ()]
-    words = urlencode(given, doseq=True)
+    try:
+        words = urlencode(given, doseq=True)
+    except UnicodeEncodeError as error:
+        raise UsageError(f"{error.object!r} is not UTF-8") from None
     return f"/api/v1{path}" + (f"?{words}" if words else "")
 
 
@@ -189,7 +193,15 @@ def part(text: str) -> str:
     """Of a path, quoted, so that nothing in it is taken for a separator."""
     if text in ("", ".", ".."):
         raise NotFound(f"there is nothing that is called {text!r}")
-    return quote(text, safe="")
+    return quote(utf8(text), safe="")
+
+
+def utf8(text: str) -> bytes:
+    """Raises UsageError for what a terminal or an argument had in another encoding."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"{text!r} is not UTF-8") from None
 
 
 def _problem(body: bytes) -> tuple[str, str] | None:

@@ -4,7 +4,7 @@ import base64
 from typing import Any
 
 from rport.ctl import ask
-from rport.ctl.api import Api
+from rport.ctl.api import Api, utf8
 from rport.ctl.errors import NotAllowed
 from rport.errors import UsageError
 
@@ -15,7 +15,7 @@ def by_password(api: Api, user: str, password: str, method: str, path: str, body
     """The answer; a second factor's code is asked for when the server wants one. Raises as Api.ask() does."""
     if ":" in user:
         raise UsageError("no user's name has a colon in it")
-    basic = base64.b64encode(f"{user}:{password}".encode()).decode()
+    basic = base64.b64encode(utf8(user) + b":" + utf8(password)).decode()
     api.credentials = {"Authorization": f"Basic {basic}"}
     try:
         return api.ask(method, path, body=body)

@@ -97,5 +97,6 @@ def _unknown(names: Sequence[str], group: Sequence[Command]) -> str:
     if not names:
         return "give a command; see rportctl --help"
     word = " ".join(names[: 2 if group else 1])
-    near = difflib.get_close_matches(word, [command.name for command in COMMANDS], 1)
+    known = [command.name for command in COMMANDS]
+    near = difflib.get_close_matches(" ".join(names[:2]), known, 1) or difflib.get_close_matches(word, known, 1)
     return f"there is no command {word!r}; " + (f"did you mean {near[0]}?" if near else "see rportctl --help")

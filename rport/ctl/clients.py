@@ -100,7 +100,8 @@ def add(session: Session, words: Words) -> None:
 
 
 def remove(session: Session, words: Words) -> None:
-    row = find.client(session.api, words.client)
+    # A script that is run again would else remove web-10 when web-1 is gone, and nothing brings it back.
+    row = find.client(session.api, words.client, whole=True)
     session.api.ask("DELETE", path(row))
     session.done(row, f"removed {row['name']} ({row['id']})")
 

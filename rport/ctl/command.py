@@ -56,6 +56,10 @@ GLOBALS = (
 )  # fmt: skip
 
 
+# All others would be as if they were not there, and `--lhost "$INSIDE"` would listen somewhere else.
+MAY_BE_EMPTY = ("note",)
+
+
 class Words(argparse.Namespace):
     """What was given, read: a field for each option. `given`: those that were, by field; `behind`: the words behind
     `--`."""
@@ -131,9 +135,12 @@ def given(option: Option, word: Any) -> list[Text] | None:
     """What was written for an option: on the command line, else, for those of all commands, in the environment."""
     source = "" if option.positional else f"--{option.name}"
     if word is not None and word != []:
-        if option.secret and word.strip() and not word.startswith("@"):
+        word = word if option.many else [word]
+        if option.secret and word[0].strip() and not word[0].startswith("@"):
             raise UsageError(f"{source}: `ps` shows arguments to all users of this machine: give @FILE")
-        return [Text(text if text is not True else "true", source) for text in (word if option.many else [word])]
+        if "" in word and option.read is str and not option.positional and option.name not in MAY_BE_EMPTY:
+            raise UsageError(f"{source}: it is empty: give {option.metavar}, or leave it out")
+        return [Text(text if text is not True else "true", source) for text in word]
     if option in GLOBALS:
         name = option.variables[0]
         if text := os.environ.get(name):

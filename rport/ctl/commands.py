@@ -6,7 +6,8 @@ from rport.options import Option, lazily, one_of, path
 ABOUT = "Look after the machines and tunnels of an rportd, by its API."
 
 EPILOG = """\
-A CLIENT is an id, a name, or how one begins, as long as only one does. Each command has a --help.
+A CLIENT is an id, a name, or how one begins, as long as only one does. `client rm` wants the whole.
+Each command has a --help.
 
 examples:
   rportctl login https://tunnel.example.com
@@ -34,6 +35,7 @@ def _arg(name: str, help: str, *, many: bool = False, hint: str | tuple[str, ...
     return Option(name, help, name.upper().replace("_", "-"), read, positional=True, many=many, hint=hint)
 
 
+WHOLE_CLIENT = _arg("client", "its whole id or name", hint="client")
 CLIENT = _arg("client", "id, name, or how one begins", hint="client")
 TUNNEL = _arg("tunnel", "its id, how that begins, or :PORT that it listens on")
 TAG = Option("tag", "a tag", "T", many=True)
@@ -97,7 +99,7 @@ COMMANDS = (
     Command("client show", "all that is known of one", "clients:show", (CLIENT,)),
     Command("client add", "make one that has not connected yet", "clients:add", (
         _arg("name", "its name"), Option("id", "its id; else one is made", "ID"), TAG, NOTE)),
-    Command("client rm", "remove one with its credentials and tunnels", "clients:remove", (CLIENT,)),
+    Command("client rm", "remove one with its credentials and tunnels", "clients:remove", (WHOLE_CLIENT,)),
     Command("client tag", "give it tags", "clients:tag", (CLIENT, _arg("tag", "a tag", many=True))),
     Command("client untag", "take tags away", "clients:untag", (CLIENT, _arg("tag", "a tag", many=True))),
     Command("client rename", "give it another name", "clients:rename", (CLIENT, _arg("name", "the new one"))),
@@ -183,7 +185,8 @@ COMMANDS = (
     Command("events", "what happens", "events:events", (
         Option("type", "only such, as tunnel.opened", "NAME", many=True),
         Option("client", "only of this one", "CLIENT", hint="client"),
-        Option("after", "from the event behind this number on; 0 = all that are kept", "ID"),
+        Option("after", "from the event behind this number on; 0 = all that are kept", "ID",
+               _reads("event_id")),
         Option("follow", "wait for what comes; else those of the past", short="-f"),
     ), examples=("rportctl events --follow --json | while read -r line; do ...; done",)),
 

@@ -12,11 +12,15 @@ SHOWN = 6  # candidates that an error lists
 Row = dict[str, Any]
 
 
-def client(api: Api, text: str) -> Row:
-    """`=ID` is that id and nothing else. Raises NotFound, and UsageError that lists those which it may be."""
+def client(api: Api, text: str, *, whole: bool = False) -> Row:
+    """`=ID` is that id and nothing else; with `whole`, how one begins is not enough.
+
+    Raises NotFound, and UsageError that lists those which it may be.
+    """
     if text.startswith("="):
         only_one: Row = api.get(f"/clients/{part(text[1:])}")
         return only_one
+    _refuse_nothing(text)
     exact: Row | None = None
     if not {"/", "\\"} & set(text):  # no id has them, and proxies on the way take them for their own
         with contextlib.suppress(NotFound, UsageError):
@@ -30,7 +34,15 @@ def client(api: Api, text: str) -> Row:
         others = [row for row in named if row["id"] != exact["id"]]
         return only([exact, *others], f"client {text!r}, or ={text} by id,", _shown, "")
     found = named or [row for row in rows if row["name"].startswith(text) or row["id"].startswith(text)]
+    if whole and found and not named:
+        raise NotFound(f"there is no client {text!r}; give the whole id or name, such as {_shown(found[0])}")
     return only(found, f"client {text!r}", _shown, "rportctl clients lists them")
+
+
+def _refuse_nothing(text: str) -> None:
+    """All begin so: a script's variable that is not set would mean the only one that there is, and `rm` remove it."""
+    if not text:
+        raise UsageError(f"there is nothing that is called {text!r}")
 
 
 def _shown(row: Row) -> str:
@@ -47,6 +59,7 @@ def client_id(api: Api, text: str) -> str:
 
 def tunnel(api: Api, client_id: str, text: str) -> Row:
     """Of a client. Raises as client()."""
+    _refuse_nothing(text)
     rows = list(api.rows(f"/clients/{part(client_id)}/tunnels"))
     if text.startswith(":"):
         found = [row for row in rows if str(row["lport"]) == text[1:]]

@@ -80,7 +80,13 @@ def logout(session: Session, words: Words) -> None:
     session.done(
         {"profile": name, "revoked": token_id},
         f"profile {name} is forgotten; "
-        + ("its token is revoked" if token_id is not None else "a token that was made elsewhere stays valid"),
+        + (
+            "its token is revoked"
+            if token_id is not None
+            else "a token that was made elsewhere stays valid"
+            if "user" in profile
+            else "it had no login"
+        ),
     )
 
 

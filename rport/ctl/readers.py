@@ -58,6 +58,13 @@ def count(text: str) -> int:
     return int(text)
 
 
+def event_id(text: str) -> str:
+    """The number of an event, as it is shown; 0 = before the first."""
+    if not text.isascii() or not text.isdecimal():
+        raise UsageError(f"{text[:40]!r} is no number of an event: give one that an event had, or 0 for all")
+    return text
+
+
 def count_or_none(text: str) -> int | None:
     return None if text == OFF else count(text)
 

@@ -46,6 +46,8 @@ class Session:
         """Raises UsageError where nobody said which server."""
         name = self.profile
         if name is None and self.words.url is None:
+            if known := ", ".join(sorted(self.profiles.all)):
+                raise UsageError(f"which server? there are {known}; `rportctl profile use NAME`, or --profile")
             raise UsageError("which server? `rportctl login URL` remembers one; --url and RPORT_URL name one")
         profile = self.profiles.get(name) if name is not None else {}
         token = self.words.token

@@ -42,6 +42,10 @@ NO_COOKIE = "this login is over: log in again"
 log = logging.getLogger("rport")
 
 
+class _CodeWanted(Unauthorized):
+    """The password was right, and the second factor is missing."""
+
+
 class Basic(NamedTuple):
     """A name and a password, and the second factor's code or nothing."""
 
@@ -132,7 +136,7 @@ class ApiLogin:
 
     async def _check_code(self, user: User, code: str, source: str) -> None:
         if not code:
-            raise Unauthorized(CODE_WANTED)
+            raise _CodeWanted(CODE_WANTED)
         step = step_of(user.totp or "", code, time.time(), self._people.step(user))
         if step is None or not await self._people.use_step(user, step):
             raise await self._failed(user.name, source, WRONG_CODE)
@@ -140,12 +144,16 @@ class ApiLogin:
     @contextlib.contextmanager
     def _trying(self, name: str, source: str) -> Iterator[None]:
         """Raises TooSoon and Busy; a try that ends well is held against nobody."""
-        unit = source_of(source)
-        wait = self._delays.begin(source, name, unit, time.monotonic())
+        unit, now = source_of(source), time.monotonic()
+        wait = self._delays.begin(source, name, unit, now)
         if wait:
             raise TooSoon(wait)
-        with self._place(source):
-            yield
+        try:
+            with self._place(source):
+                yield
+        except _CodeWanted:  # the code comes as fast as he types it, or never in time behind a longer delay
+            self._delays.undecided(source, name, unit, now)
+            raise
         self._delays.succeeded(source, name, unit)
 
     @contextlib.contextmanager

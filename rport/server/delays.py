@@ -64,6 +64,13 @@ class Delays:
             self._pairs.put(key, count, now)
         return max(wait, 0.0)
 
+    def undecided(self, address: str, user: str, identity: str, began: float) -> None:
+        """The try that began then lacked something, and was no guess: the next one need not wait because of it."""
+        key = self._pair(address, user, identity)
+        count, last = self._pairs.count(key, began)
+        if count and last == began:
+            self._pairs.put(key, count, began - delay(count))
+
     def failed(self, address: str, user: str, identity: str, now: float) -> float:
         """Count it; seconds by which the answer is to be held back."""
         key = self._pair(address, user, identity)

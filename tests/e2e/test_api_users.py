@@ -331,6 +331,18 @@ def test_wrong_passwords_are_followed_by_a_delay(keep: Keep, tmp_path: Path) -> 
     assert place.patient("victim").status == 200
 
 
+def test_a_code_is_typed_at_once_also_behind_wrong_passwords(place: Place) -> None:
+    place.add("hasty")
+    shown = basic("hasty", PASSWORD)
+    maker = pyotp.TOTP(place.ask("POST", "/api/v1/me/totp", shown).json["secret"])
+    past = maker.at(time.time() - 30)
+    assert place.ask("PUT", "/api/v1/me/totp", shown, json_body={"code": past}).status == 200
+    for _ in range(3):
+        assert place.patient("hasty", "wrong wrong").status == 401
+    assert "X-Rport-OTP" in place.patient("hasty").error
+    assert place.log_in("hasty", code=maker.at(time.time())).status == 200
+
+
 def test_a_remembered_password_is_not_delayed_by_who_guesses(place: Place) -> None:
     place.add("curl", "viewer")
     assert place.get("/api/v1/me", basic("curl", PASSWORD)).status == 200

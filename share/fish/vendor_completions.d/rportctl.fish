@@ -168,7 +168,7 @@ complete -c rportctl -n '_shtab_rportctl_using client rm' -l ca -xka "(__fish_co
 complete -c rportctl -n '_shtab_rportctl_using client rm' -l insecure -d 'do not check the server'"'"'s certificate: whoever is on the way reads and changes all'
 complete -c rportctl -n '_shtab_rportctl_using client rm' -l timeout -x -d 'how long an answer may take'
 complete -c rportctl -n '_shtab_rportctl_using client rm' -l json -d 'print JSON'
-complete -c rportctl -n '_shtab_rportctl_using client rm; and test $_shtab_rportctl_npos -eq 0' -ka "(rportctl __complete clients (commandline -ct))" -d 'id, name, or how one begins'
+complete -c rportctl -n '_shtab_rportctl_using client rm; and test $_shtab_rportctl_npos -eq 0' -ka "(rportctl __complete clients (commandline -ct))" -d 'its whole id or name'
 complete -c rportctl -n '_shtab_rportctl_using client; and test $_shtab_rportctl_npos -eq 0' -a tag -d 'give it tags'
 complete -c rportctl -n '_shtab_rportctl_using client tag' -s h -l help -d 'show this help message and exit'
 complete -c rportctl -n '_shtab_rportctl_using client tag' -l profile -x -d 'the server and login of this name; else the last that was used'
