@@ -382,7 +382,7 @@ def answers(data: bytes) -> Serve:
     ids=["http", "socks", "ssh", "alert", "closes", "reads and closes", "resets"],
 )
 def test_no_tls(runner: asyncio.Runner, keep: Keep, serve: Serve, text: str) -> None:
-    error = refusal(runner, f"https://127.0.0.1:{keep(Target(serve)).port}", seconds=2)
+    error = refusal(runner, f"https://127.0.0.1:{keep(Target(serve)).port}")
     assert text in error
 
 

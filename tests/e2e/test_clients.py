@@ -15,7 +15,7 @@ import pytest
 
 from rport import keys
 from tests.support import asking
-from tests.support.api import ask, done
+from tests.support.api import ask, done, until_saved
 from tests.support.postgres import database_url
 from tests.support.programs import Client, Server, Target, echo, until
 from tests.support.visitors import carries, is_reset, visit
@@ -125,6 +125,7 @@ def test_a_killed_server_knows_that_its_clients_were_lost(keep: Keep, tmp_path: 
     session = client_of(server, "web-1")["session"]
     assert len(done(server, "GET", "/clients/web-1/history")["items"]) == 2
     client.signal(signal.SIGSTOP)  # it shall not come back
+    until_saved(server)
     server.stop()
     killed = time.time()
     again = start(keep, tmp_path, "--db", db)
@@ -248,6 +249,7 @@ def test_a_removed_client_goes_at_once_and_may_come_as_a_new_one(keep: Keep, tmp
     done(server, "PATCH", "/clients/web-1", {"note": "the old one"})
     with visit(client.tunnel_port()) as visitor:
         assert carries(visitor)
+        until_saved(server)  # events of deeds are saved with them, and may come before those that wait
         done(server, "DELETE", "/clients/web-1")
         assert is_reset(visitor)
     assert ask(server, "GET", "/clients/web-1")[0] == 404

@@ -18,7 +18,7 @@ from rport.enrolment import read_code
 from rport.server.enrolments import Enrolment
 from rport.server.principal import Principal
 from rport.throttle import BURST
-from tests.support.api import ask, done
+from tests.support.api import ask, done, until_saved
 from tests.support.postgres import database_url
 from tests.support.programs import Program, Server, until
 from tests.support.wire import CONTROL, connect
@@ -186,6 +186,7 @@ def test_an_old_code_fills_no_audit_log(keep: Keep, tmp_path: Path) -> None:
     with ThreadPoolExecutor(BURST) as threads:
         tries = [threads.submit(enrol, server, made["code"], os.urandom(32)) for _ in range(BURST + 9)]
         assert {one.result()["code"] for one in tries} == {"auth"}
+    until_saved(server)
     entries = done(server, "GET", "/audit?action=client.enroll&limit=1000")["items"]
     assert len([one for one in entries if one["result"] != "ok"]) == BURST - 1  # and one that went well
 

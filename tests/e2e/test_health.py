@@ -232,6 +232,7 @@ def test_every_deed_is_a_line_and_an_entry(keep: Keep, tmp_path: Path) -> None:
     assert ask(server, "POST", "/clients", {"id": "web-1", "name": "web"})[0] == 409
     done(server, "DELETE", "/clients/web-1")
     until(lambda: len(done(server, "GET", "/audit")["items"]) == 3, "the entries")
+    server.wait_for('"client.remove"')
     entries = done(server, "GET", "/audit")["items"][::-1]
     lines = [json.loads(line) for line in server.log.splitlines() if '"audit"' in line]
     assert [line["audit"]["action"] for line in lines] == ["client.add", "client.add", "client.remove"]

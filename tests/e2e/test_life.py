@@ -37,7 +37,7 @@ def test_client_returns_to_a_killed_server_on_the_same_port(keep: Keep, tmp_path
     server.stop()
     again = keep(Server(tmp_path, port=server.port))
     assert again.fingerprint == fingerprint
-    until(lambda: answers(port), "the tunnel works again", deadline=5)
+    until(lambda: answers(port), "the tunnel works again")
 
 
 def test_killed_client_frees_its_ports(keep: Keep, tmp_path: Path) -> None:

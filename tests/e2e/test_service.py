@@ -117,7 +117,7 @@ def test_a_restart_refuses_nobody(keep: Keep, tmp_path: Path) -> None:
 
     server = keep(Server(tmp_path, **as_service(listener)))
     assert server.port == port
-    assert "--host and --port do not count" in server.log
+    server.wait_for("--host and --port do not count")
     asking = [threading.Thread(target=ask) for _ in range(4)]
     for thread in asking:
         thread.start()

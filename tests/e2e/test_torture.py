@@ -236,7 +236,7 @@ def test_as_many_tunnels_as_a_client_may_declare(keep: Keep, tmp_path: Path) -> 
     target, name = named(keep, "127.0.0.1")
     server = keep(Server(tmp_path))
     client = keep(Client(server, *[f"127.0.0.1:0:{target}"] * 200, state=tmp_path, wait=False))
-    client.wait_for("INFO Tunnel ", 200, deadline=5)
+    client.wait_for("INFO Tunnel ", 200)
     ports = {int(remote["lport"]) for remote in server.sessions()[0]["remotes"]}
     assert len(ports) == 200
     assert {hear("127.0.0.1", port) for port in ports} == {name}
@@ -526,6 +526,9 @@ def test_more_visitors_than_descriptors(limited: str, keep: Keep, tmp_path: Path
 # --- coming and going ------------------------------------------------------------------------------------------------
 
 
+BLOCK_OF_A_WORKER = 50_000  # octets
+
+
 class Worker:
     """A visitor that sends and reads back until it is told to end; then every octet must have come back."""
 
@@ -536,7 +539,7 @@ class Worker:
     def run(self) -> None:
         with visit(self._port) as sock:
             while not self._over.is_set():
-                data = os.urandom(50_000)
+                data = os.urandom(BLOCK_OF_A_WORKER)
                 sock.sendall(data)
                 assert read_exactly(sock, len(data)) == data
                 self.moved += len(data)
@@ -555,7 +558,7 @@ def test_orderly_stop_under_load(keep: Keep, tmp_path: Path) -> None:
         server.signal(signal.SIGTERM)
         server.wait_for("Stopping")
         until(lambda: refused(port), "new visitors are refused")
-        goals = [worker.moved + 500_000 for worker in workers]
+        goals = [worker.moved + BLOCK_OF_A_WORKER for worker in workers]  # more, and it was begun since
         until(
             lambda: all(worker.moved > goal for worker, goal in zip(workers, goals, strict=True)),
             "all streams go on while the server stops",
@@ -567,7 +570,7 @@ def test_orderly_stop_under_load(keep: Keep, tmp_path: Path) -> None:
     assert server.exit_code() == 0
     client.wait_for("INFO Disconnected: the server is going down")
     keep(Server(tmp_path, port=server.port))
-    until(lambda: works(port), "the client is back", deadline=5)
+    until(lambda: works(port), "the client is back")
     assert client.tunnel_port(2) == port
 
 
@@ -579,12 +582,12 @@ def test_second_signal_stops_at_once(keep: Keep, tmp_path: Path) -> None:
         server.wait_for("Stopping")
         ping(sock)
         server.signal(signal.SIGTERM)
-        assert server.exit_code(deadline=5) == 0
+        assert server.exit_code(deadline=9) == 0  # what is not at once takes the ten seconds of an orderly stop
         assert "Traceback" not in server.log
         with pytest.raises(ConnectionResetError):
             sock.recv(1)
     keep(Server(tmp_path, port=server.port))
-    until(lambda: works(port), "the client is back", deadline=5)
+    until(lambda: works(port), "the client is back")
 
 
 def test_client_that_comes_while_the_server_stops_waits_for_the_next(keep: Keep, tmp_path: Path) -> None:
@@ -594,10 +597,10 @@ def test_client_that_comes_while_the_server_stops_waits_for_the_next(keep: Keep,
         server.signal(signal.SIGTERM)
         server.wait_for("Stopping")
         late = keep(Client(server, state=tmp_path, wait=False))
-        late.wait_for(r"the server is going down; try again(.|\n)*Retrying in", deadline=3)
+        late.wait_for(r"the server is going down; try again(.|\n)*Retrying in")
     assert server.exit_code() == 0
     again = keep(Server(tmp_path, port=server.port))
-    until(lambda: len(again.sessions()) == 2, "both clients are there", deadline=5)
+    until(lambda: len(again.sessions()) == 2, "both clients are there")
 
 
 def small_buffers() -> None:
@@ -750,7 +753,7 @@ def suspended_server_comes_back(keep: Keep, state: Path) -> None:
         client.wait_for("went silent", deadline=30)
         client.wait_for("Connecting to", 2)  # and waits in the queue of a server that sleeps
         server.signal(signal.SIGCONT)
-        until(lambda: works(port), "the tunnel works again", deadline=5)
+        until(lambda: works(port), "the tunnel works again")
         with pytest.raises(ConnectionResetError):
             old.recv(1)
     assert client.tunnel_port(2) == port
@@ -768,7 +771,7 @@ def suspended_client_comes_back(keep: Keep, state: Path) -> None:
             old.recv(1)
     until(lambda: refused(port), "the port is free")
     client.signal(signal.SIGCONT)
-    until(lambda: works(port), "the tunnel works again", deadline=5)
+    until(lambda: works(port), "the tunnel works again")
     assert client.tunnel_port(2) == port
     assert len(server.sessions()) == 1
 
@@ -792,8 +795,8 @@ def silent_target_is_given_up(keep: Keep, state: Path) -> None:
     targets = (f"127.0.0.1:{deaf.port}", f"127.0.0.1:{target.port}", f"unix:{full.getsockname()}")
     client = keep(Client(server, *(f"127.0.0.1:0:{where}" for where in targets), state=state))
     dead, alive = client.tunnel_port(1), client.tunnel_port(2)
+    began = time.monotonic()  # before the first of them comes: he may be dialled for while the others are still coming
     with visit(dead) as waiting, visit(alive) as steady, visit(client.tunnel_port(3)) as queued:
-        began = time.monotonic()
         until(deaf.dialling, "the client dials")
         rounds = 0
         while not was_reset(waiting):
@@ -817,14 +820,14 @@ def stop_cuts_what_does_not_end(keep: Keep, state: Path) -> None:
     server, client, port = carry(keep, state, echo)
     with visit(port) as sock:
         ping(sock)
-        server.signal(signal.SIGTERM)
         began = time.monotonic()
+        server.signal(signal.SIGTERM)
         with pytest.raises(ConnectionResetError):
             while True:
                 ping(sock)
                 time.sleep(0.05)  # not to wait for anything: nobody needs more than a stream in use
         assert time.monotonic() - began > 9.9
-    assert server.exit_code(deadline=5) == 0
+    assert server.exit_code() == 0
     client.wait_for("INFO Disconnected: the server is going down")
 
 
@@ -848,7 +851,7 @@ def hung_client_costs_the_others_nothing(keep: Keep, state: Path) -> None:
         assert server.exit_code() == 0
         assert all(isinstance(flood.exception(), OSError) for flood in floods)
     keep(Server(state, port=server.port))
-    client.wait_for("Connected", 2, deadline=5)
+    client.wait_for("Connected", 2)
 
 
 def silent_link_is_noticed_by_both_ends(keep: Keep, state: Path) -> None:

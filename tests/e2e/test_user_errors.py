@@ -30,7 +30,7 @@ LOGIN = ("--auth", f"user:{SECRET}")
 NOWHERE = "127.0.0.1:1"  # tcpmux: nobody listens there, and usage errors come before anybody looks
 ONCE = ("--max-retry-count", "0")
 TOO_LONG = 45.0  # seconds; only a failing test takes them
-MARGIN = 5.0  # seconds over CONNECT_TIMEOUT for starting and ending a process on a busy machine
+MARGIN = 20.0  # seconds over CONNECT_TIMEOUT for starting five processes at once on a busy machine, and ending them
 FORGOTTEN = ("AUTH", "HOST", "PORT")
 
 

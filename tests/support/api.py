@@ -31,3 +31,9 @@ def done(server: Server, method: str, path: str, body: object = None) -> Any:
     status, answer = ask(server, method, path, body)
     assert status in (200, 201, 204), (method, path, status, answer)
     return answer
+
+
+def until_saved(server: Server) -> None:
+    """Also what is written behind the answers: events, and the audit log's entries of refusals. For a server that
+    has no users yet."""
+    until(lambda: b"\nrport_journal_waiting 0.0\n" in asking.ask(server.port, "GET", "/metrics").body, "all is saved")

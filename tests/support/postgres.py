@@ -62,14 +62,15 @@ class Postgres:
     def hanging(self) -> Iterator[None]:
         """It takes connections, and answers nobody."""
         number = self._process.pid
-        children = Path(f"/proc/{number}/task/{number}/children").read_text().split()
-        pids = [number, *map(int, children)]  # the parent first: nothing new is started
-        for pid in pids:
-            os.kill(pid, signal.SIGSTOP)
+        os.kill(number, signal.SIGSTOP)  # the parent first: nothing new is started
+        children = [*map(int, Path(f"/proc/{number}/task/{number}/children").read_text().split())]
+        for pid in children:
+            with contextlib.suppress(ProcessLookupError):  # it has just ended
+                os.kill(pid, signal.SIGSTOP)
         try:
             yield
         finally:
-            for pid in pids:
+            for pid in [number, *children]:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGCONT)
 

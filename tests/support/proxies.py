@@ -3,6 +3,7 @@
 `hosts`: a hosts file that nobody but the proxy sees. `allowed`: the one port that it connects to; else any.
 """
 
+import os
 import shutil
 import subprocess
 import tempfile
@@ -34,12 +35,13 @@ class Squid(Daemon):
         pem: tuple[Path, Path] | None = None,
     ) -> None:
         port = port or free_port()
+        self._name = f"rport{os.getpid()}p{port}"  # of its shared memory; another worker has the same ports
         self._directory = Path(tempfile.mkdtemp(prefix="squid-"))
         self._directory.chmod(0o755)
         try:
             config = self._directory / "squid.conf"
             config.write_text("\n".join([*self._basics(port, pem), *self._rules(password, allowed), ""]))
-            super().__init__(port, *own_hosts(hosts), tool("squid"), "-N", "-n", f"rport{port}", "-f", str(config))
+            super().__init__(port, *own_hosts(hosts), tool("squid"), "-N", "-n", self._name, "-f", str(config))
         except BaseException:
             shutil.rmtree(self._directory)
             raise
@@ -81,7 +83,7 @@ class Squid(Daemon):
     def close(self) -> None:
         super().close()
         shutil.rmtree(self._directory, ignore_errors=True)
-        for path in Path("/dev/shm").glob(f"rport{self.port}-*"):  # to end in order would take it two seconds
+        for path in Path("/dev/shm").glob(f"{self._name}-*"):  # to end in order would take it two seconds
             path.unlink()
 
 

@@ -94,9 +94,10 @@ class ReverseProxy:
         """The regular files below its directory that its processes have open, also removed ones."""
         found = []
         for pid in self.pids():
-            for link in Path(f"/proc/{pid}/fd").iterdir():
-                with contextlib.suppress(OSError):
-                    found.append(os.readlink(link))
+            with contextlib.suppress(OSError):  # it has ended meanwhile, as workers do
+                for link in Path(f"/proc/{pid}/fd").iterdir():
+                    with contextlib.suppress(OSError):
+                        found.append(os.readlink(link))
         known = {
             str(self._log),
             *map(str, self.site.directory.glob("*.log")),

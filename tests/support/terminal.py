@@ -30,13 +30,15 @@ class Screen:
         self.row = self.column = 0
         self.colours = 0
         self._rest = ""
+        self._whole = threading.Lock()  # held while text is taken: nobody looks at half of what is drawn anew
 
     def feed(self, text: str) -> None:
-        text = self._rest + text
-        cut = text.rfind("\x1b")
-        self._rest = text[cut:] if cut >= 0 and not re.match(r"\x1b\[[0-9;]*[A-Za-z]", text[cut:]) else ""
-        for match in _CONTROL.finditer(text.removesuffix(self._rest)):
-            self._one(match)
+        with self._whole:
+            text = self._rest + text
+            cut = text.rfind("\x1b")
+            self._rest = text[cut:] if cut >= 0 and not re.match(r"\x1b\[[0-9;]*[A-Za-z]", text[cut:]) else ""
+            for match in _CONTROL.finditer(text.removesuffix(self._rest)):
+                self._one(match)
 
     def _one(self, match: re.Match[str]) -> None:
         word = match[0]
@@ -75,7 +77,8 @@ class Screen:
 
     @property
     def text(self) -> str:
-        return "\n".join(line.rstrip() for line in self.lines).rstrip()
+        with self._whole:
+            return "\n".join(line.rstrip() for line in self.lines).rstrip()
 
 
 def set_size(fd: int, columns: int, rows: int) -> None:
@@ -134,11 +137,15 @@ class InTerminal:
 
     def wait_for(self, *patterns: str) -> str:
         """All that is on the terminal, as soon as each pattern is."""
+
+        def found() -> str | None:
+            text = self.screen.text
+            return text if all(re.search(p, text, re.MULTILINE) for p in patterns) else None
+
         try:
-            until(lambda: all(re.search(p, self.screen.text, re.MULTILINE) for p in patterns), f"{patterns}")
+            return str(until(found, f"{patterns}"))
         except AssertionError as error:
             raise AssertionError(f"{error}\n--- terminal:\n{self.screen.text}") from None
-        return self.screen.text
 
     def exit_code(self) -> int:
         code = self.process.wait(20)

@@ -23,6 +23,7 @@ OPEN, ACCEPT, REFUSE, DATA, WINDOW, FIN, RESET, PING, PONG, CONTROL, CLOSE, REKE
 Frame = tuple[int, int, bytes]
 Body = Callable[[Pump], Awaitable[None]]
 Answer = TypeVar("Answer")
+PATIENCE = 30.0  # seconds that a wait gets on a machine on which others compute; only a failing test takes them
 
 
 def frame(stream: int, kind: int, payload: bytes = b"") -> bytes:
@@ -41,7 +42,7 @@ class WirePeer:
     """One end of a session over a blocking socket."""
 
     def __init__(self, sock: socket.socket, keys: HandshakeResult, *, client: bool, rest: bytes = b"") -> None:
-        sock.settimeout(10)
+        sock.settimeout(PATIENCE)
         self.sock, self.client = sock, client
         self.sealer, self.opener = Seal(keys.cipher, keys.send_key), Seal(keys.cipher, keys.recv_key)
         self.reader = MessageReader(constants()["RECORD_MAX"] + 32, masked=not client)
@@ -112,7 +113,7 @@ class WirePeer:
 
 def connect(port: int, source: str = "127.0.0.1", static: bytes | None = None) -> WirePeer:
     """A client of the server on `port`, after the handshake and before the hello; `static` is its private key."""
-    sock = socket.create_connection(("127.0.0.1", port), timeout=10, source_address=(source, 0))
+    sock = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE, source_address=(source, 0))
     rest = upgrade(sock)
     initiator = Initiator(["aegis256", "chacha20poly1305"], static=static)
     sock.sendall(encode_message(initiator.message1(), masked=True))
@@ -263,7 +264,7 @@ async def ask(call: Callable[[], Answer]) -> Answer:
     return await asyncio.to_thread(call)
 
 
-async def until(condition: Callable[[], object], seconds: float = 10) -> None:
+async def until(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
     """Turn the loop until `condition` holds; TimeoutError when it does not come true."""
     async with asyncio.timeout(seconds):
         while not condition():
@@ -279,7 +280,7 @@ async def settle(peer: WirePeer) -> list[Frame]:
     for token in (0x5E77, 0x5E78):
         answer = (0, PONG, struct.pack(">Q", token))
         peer.send(frame(0, PING, answer[2]))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while answer not in got:
                 await asyncio.sleep(0)
                 got += peer.frames_now()
