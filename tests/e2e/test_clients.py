@@ -180,6 +180,8 @@ def test_a_client_is_named_tagged_and_noted(keep: Keep, tmp_path: Path, db: str)
         ({"tags": ["web", "a b"]}, "tags[1]: 'a b': a tag has A-Z a-z 0-9 . _ : / = @ + - alone"),
         ({"tags": [""]}, "tags[0]: String should have at least 1 character"),
         ({"id": "-" * 50}, f"id: {'-' * 40!r}: an id has A-Z a-z 0-9 . _ - alone, and begins with a letter or a digit"),
+        ({"name": "a\x07b"}, "name: 'a\\x07b': this is one line, without control characters"),
+        ({"note": "\x00"}, "note: '\\x00': of control characters there are tabs and line ends alone"),
         ({"owner": "me"}, "owner: Extra inputs are not permitted"),
         ([], "body: Input should be a valid dictionary or object to extract fields from"),
     ],

@@ -12,6 +12,7 @@ CLIENT_ID = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"  # of one that is made
 ClientId = Annotated[str, Path(description="the client's id", max_length=64, examples=["web-1"])]
 Tag = Annotated[str, Field(min_length=1, max_length=64, pattern=f"^{TAG}$")]
 Tags = Annotated[list[Tag], Field(max_length=32, examples=[["web", "site=berlin"]])]
+SCHEME = r"^[a-z][a-z0-9+.-]{0,31}$"
 
 
 class Closed(BaseModel):

@@ -13,6 +13,8 @@ from pydantic_core.core_schema import int_schema, no_info_before_validator_funct
 
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST = datetime(9999, 12, 31, tzinfo=UTC)  # any later, and another zone's text of it has no year
+LINE = r"^[^\x00-\x1f\x7f-\x9f]*$"
+PROSE = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]*$"
 
 
 @dataclass(frozen=True)
@@ -58,5 +60,5 @@ Instant = Annotated[
     AfterValidator(_clamped),
     Field(examples=["2026-01-02T03:04:05Z"]),
 ]
-Line = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]  # no control characters; give max_length
-Prose = Annotated[str, Field(pattern=r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]*$")]  # but for tabs and line ends
+Line = Annotated[str, Field(pattern=LINE)]  # no control characters; give max_length
+Prose = Annotated[str, Field(pattern=PROSE)]  # but for tabs and line ends

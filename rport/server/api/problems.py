@@ -13,7 +13,8 @@ from starlette.exceptions import HTTPException
 from rport.errors import UsageError
 from rport.facts import TAG
 from rport.server.accounts import NAME
-from rport.server.api.common import CLIENT_ID
+from rport.server.api.common import CLIENT_ID, SCHEME
+from rport.server.api.fields import LINE, PROSE
 from rport.server.errors import ServerError, TunnelExists
 from rport.text import escape
 
@@ -23,6 +24,9 @@ _PATTERNS = {
     f"^{TAG}$": "a tag has A-Z a-z 0-9 . _ : / = @ + - alone",
     NAME: "a name has A-Z a-z 0-9 . _ @ + - alone, and begins with a letter or a digit",
     CLIENT_ID: "an id has A-Z a-z 0-9 . _ - alone, and begins with a letter or a digit",
+    SCHEME: "a scheme has a-z 0-9 + . - alone, begins with a letter, and has at most 32 of them, such as ssh",
+    LINE: "this is one line, without control characters",
+    PROSE: "of control characters there are tabs and line ends alone",
 }
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from rport.server.api.common import Closed
+from rport.server.api.common import SCHEME, Closed
 from rport.server.api.fields import Flag, Line, Number, Prose, Whole
 from rport.server.times import moment
 from rport.server.tunnels.tunnel import Tunnel
@@ -108,7 +108,7 @@ Target = Annotated[
 ]
 Scheme = Annotated[
     str,
-    Field(description="what is spoken: ssh, rdp, http, ...", pattern=r"^[a-z][a-z0-9+.-]{0,31}$", examples=["ssh"]),
+    Field(description="what is spoken: ssh, rdp, http, ...", pattern=SCHEME, examples=["ssh"]),
 ]
 Sources = Annotated[
     list[Annotated[str, Field(min_length=1, max_length=64)]],
