@@ -17,7 +17,7 @@ from rport import files
 from rport.errors import UsageError
 from rport.keys import parse_public
 from rport.server.acl import ANYWHERE, Acl
-from rport.server.networks import Network, is_within, network_of
+from rport.server.networks import Network, is_within, parse_network
 
 FILE_MAX = 4 << 20  # octets
 KEYS_MAX = 65536  # a fleet with a key for each device
@@ -141,9 +141,6 @@ def _sources(table: dict[str, Any]) -> tuple[Network, ...] | None:
 
 def _network(text: object) -> Network:
     try:
-        if isinstance(text, str):
-            return network_of(text)
-        raise ValueError("no text")
-    except ValueError as error:
-        reason = str(error) if "host bits" in str(error) else "is no address and no network"
-        raise ValueError(f"from: {text!r:.60} {reason}; give such as 192.0.2.7 or 192.0.2.0/24") from None
+        return parse_network(text if isinstance(text, str) else repr(text))
+    except UsageError as error:
+        raise ValueError(f"from: {error}") from None

@@ -15,7 +15,7 @@ from rport.server.api.problems import may_fail
 from rport.server.api.tunnel_views import Limited, NewTunnel, TunnelChange, TunnelPage, TunnelView, tunnel_view
 from rport.server.errors import PortUnavailable, TunnelDeclared, TunnelExists, Unprocessable
 from rport.server.inventory import Client
-from rport.server.networks import Network, network_of, plain
+from rport.server.networks import Network, parse_network, plain
 from rport.server.plane import Plane
 from rport.server.principal import Principal
 from rport.server.tunnels.table import Table
@@ -196,8 +196,9 @@ def _networks(who: Principal, texts: Iterable[str]) -> tuple[Network, ...]:
     networks: dict[Network, None] = {}
     for text in texts:
         try:
-            networks[network_of(plain(who.source) if text == CALLER else text)] = None
-        except ValueError as error:
-            what = "the address that you ask from is not known" if text == CALLER else str(error)
-            raise Unprocessable(f"sources: {what}") from None
+            networks[parse_network(plain(who.source) if text == CALLER else text)] = None
+        except ValueError:
+            raise Unprocessable("sources: the address that you ask from is not known") from None
+        except UsageError as error:
+            raise Unprocessable(f"sources: {error}") from None
     return tuple(networks)
