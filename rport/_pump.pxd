@@ -166,6 +166,8 @@ cdef class Link(Mux):
     cdef readonly uint64_t carrier_out
     cdef double heard_at
     cdef double feeding_since
+    cdef int unlooked           # frames since then, or since a look at the clock
+    cdef bint worn              # tired, until it is fed again
     cdef public bint trace      # tell the owner about each stream
     cdef dict targets
     cdef set listeners

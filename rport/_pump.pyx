@@ -46,6 +46,7 @@ cdef enum:
     LEFT_BEHIND_MAX = 67108864  # octets that ended sessions may still owe to local sockets, one session's window
     NOTSENT_LOWAT = 262144      # what the kernel may hold unsent: enough to keep it busy between two turns
     SLICE_QUICK = 100000        # nanoseconds, the least that there is
+    FRAMES_UNLOOKED = 16        # between two looks at the clock: one for each small message would be felt
     SOURCES_MAX = 256           # networks of one tunnel: each visitor is held against all of them
 
 cdef double TURN_TIME = 0.05    # seconds, less one link's: the API and the front door wait no longer
@@ -256,7 +257,8 @@ cdef class Pump:
                 break
             work, self.active = self.active, []
             for i, link in enumerate(work):
-                if net.rp_now() - started > TURN_TIME:
+                self.now = net.rp_now()
+                if self.now - started > TURN_TIME:
                     self.active[:0] = work[i:]
                     break
                 link.queued = False
@@ -726,7 +728,12 @@ cdef class Link(Mux):
         return net.send(self.fd, p, size, net.MSG_NOSIGNAL)
 
     cdef bint tired(self) noexcept:
-        return self.errands >= f.ERRANDS_MAX or net.rp_now() - self.feeding_since > LINK_TIME
+        if not self.worn:
+            self.unlooked += 1
+            if self.errands or self.unlooked == FRAMES_UNLOOKED:     # an errand may take milliseconds
+                self.unlooked = 0
+                self.worn = net.rp_now() - self.feeding_since > LINK_TIME
+        return self.worn or self.errands >= f.ERRANDS_MAX
 
     cdef uint8_t *tx_acquire(self) except NULL:
         return self.pump.pool.take()
@@ -782,7 +789,7 @@ cdef class Link(Mux):
             self.rx_ready = False
         elif got < 0 and errno == net.EINTR:
             return True
-        self.feeding_since = net.rp_now()
+        self.feeding_since, self.unlooked, self.worn = self.now, 0, False
         done = self.feed(self.rx + self.rx_head, self.rx_tail - self.rx_head)
         if self.dead:
             return False
