@@ -37,6 +37,8 @@ def needs(role: str) -> dict[str, Any]:
 
 def _known_alone(request: Request) -> None:
     """Raises UsageError for a query parameter that the route does not have: a filter with a wrong name shows all."""
+    if not request.query_params:
+        return
     known = sorted(set(_query_parameters(request.scope["route"].dependant)))
     for name in request.query_params:
         if name not in known:
