@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,10 @@ from rport.server.journal import Journal
 from rport.server.principal import Principal
 from rport.server.retention import BATCH, Retention
 from rport.server.settings import Settings
-from rport.server.store import Store, StoreFull, StoreUnavailable, schema
-from rport.server.store.engine import url_of
+from rport.server.store import StoreFull, StoreUnavailable, schema
 from tests.support.disks import small_disk
 from tests.support.postgres import database_url, own_postgres
+from tests.support.served import a_journal
 
 ME = Principal("me", "admin", "user", source="192.0.2.1")
 PATIENCE = 20.0
@@ -37,23 +37,9 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return database_url(request.param, tmp_path)
 
 
-@contextlib.asynccontextmanager
-async def opened(url: str) -> AsyncIterator[Journal]:
-    store = Store(url_of(url, ""))
-    journal = Journal(store)
-    try:
-        await store.claim()
-        await store.upgrade()
-        await journal.start()
-        yield journal
-    finally:
-        await journal.close()
-        await store.close()
-
-
 def with_journal(url: str, work: Callable[[Journal], Awaitable[Any]]) -> Any:
     async def run() -> Any:
-        async with opened(url) as journal:
+        async with a_journal(url) as journal:
             return await work(journal)
 
     return asyncio.run(run())
