@@ -282,6 +282,17 @@ def test_another_password_ends_the_other_browsers(place: Place) -> None:
 # --- second factors --------------------------------------------------------------------------------------------------
 
 
+def confirm(place: Place, shown: tuple[str, str], maker: pyotp.TOTP) -> None:
+    """Takes the code before the present one, so that this is still to be used."""
+
+    def confirmed() -> bool:
+        past = place.ask("PUT", "/api/v1/me/totp", shown, json_body={"code": maker.at(time.time() - 30)})
+        assert past.status == 403 or past.json["totp"] is True
+        return past.status == 200
+
+    until(confirmed, "the code before is taken: it is too old where its successor's time ends on the way")
+
+
 def test_a_second_factor(place: Place) -> None:
     place.add("totp", "viewer")
     shown = basic("totp", PASSWORD)
@@ -294,13 +305,7 @@ def test_a_second_factor(place: Place) -> None:
     wrong = f"{(int(maker.now()) + 500000) % 1000000:06}"
     assert place.ask("PUT", "/api/v1/me/totp", shown, json_body={"code": wrong}).status == 403
     assert place.get("/api/v1/me", shown).status == 200  # it does not count yet
-
-    def confirmed() -> bool:
-        past = place.ask("PUT", "/api/v1/me/totp", shown, json_body={"code": maker.at(time.time() - 30)})
-        assert past.status == 403 or past.json["totp"] is True
-        return past.status == 200
-
-    until(confirmed, "the code before is taken: it is too old where its successor's time ends on the way")
+    confirm(place, shown, maker)
     without = place.get("/api/v1/me", shown)
     assert (without.status, "X-Rport-OTP" in without.error) == (401, True)
     assert place.get("/api/v1/me", token).status == 200  # tokens are asked for none
@@ -344,8 +349,7 @@ def test_a_code_is_typed_at_once_also_behind_wrong_passwords(place: Place) -> No
     place.add("hasty")
     shown = basic("hasty", PASSWORD)
     maker = pyotp.TOTP(place.ask("POST", "/api/v1/me/totp", shown).json["secret"])
-    past = maker.at(time.time() - 30)
-    assert place.ask("PUT", "/api/v1/me/totp", shown, json_body={"code": past}).status == 200
+    confirm(place, shown, maker)
     for _ in range(3):
         assert place.patient("hasty", "wrong wrong").status == 401
     assert "X-Rport-OTP" in place.patient("hasty").error
